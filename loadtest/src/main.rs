@@ -1,0 +1,3 @@
+//! The load-test harness (room to be furnished).
+
+fn main() {}

@@ -1,0 +1,228 @@
+//! The checked configuration as plain values. No parsing and no defaults here (see the sibling files); a value of these types
+//! has passed all checks.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// Everything the gateway is told from outside, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Public listener (`GATEWAY_HOST`, `GATEWAY_PORT`).
+    pub listen: SocketAddr,
+    /// Number of worker threads, at least 1, never above the usable CPUs (`GATEWAY_WORKERS`).
+    pub workers: usize,
+    /// Operations listener; `None` when `OPS_PORT` is 0.
+    pub ops: Option<Ops>,
+    /// Upstream services; index 0 is the backend, 1 the analyzer, others come from the file.
+    pub services: Vec<Service>,
+    /// Route rules in the order they were written; the longest prefix wins.
+    pub routes: Vec<RouteRule>,
+    /// Redis (`REDIS_ENABLED`, `REDIS_URL`).
+    pub redis: Redis,
+    /// Rate limits (`RATE_LIMIT_*`).
+    pub limits: Limits,
+    /// Identity (`JWT_*`, `REQUIRE_AUTHENTICATION`, `ADMIN_ROLES`).
+    pub auth: Auth,
+    /// `CORS_ORIGINS`: empty = none, `["*"]` = any.
+    pub cors_origins: Vec<String>,
+    /// `PUBLIC_PATHS` as written, a trailing `*` allowed; the built-in public paths are not among them.
+    pub public_paths: Vec<String>,
+    /// `TRUSTED_PROXIES`.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Logging (`LOG_*`).
+    pub log: Log,
+    /// Time limits.
+    pub timeouts: Timeouts,
+    /// Other bounds.
+    pub bounds: Bounds,
+    /// Lines that the operator should see at start (unknown variables, weak secret …).
+    pub warnings: Vec<String>,
+}
+
+/// The operations port.
+#[derive(Debug, Clone, Copy)]
+pub struct Ops {
+    /// `OPS_HOST`, `OPS_PORT`.
+    pub listen: SocketAddr,
+    /// The operator set the port: taken means no start. Otherwise taken means one warning.
+    pub explicit: bool,
+}
+
+/// One upstream service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Name for logs, metrics and answers: `backend`, `ai-analyzer`, or the file's.
+    pub name: String,
+    /// Host to resolve or connect to; IPv6 without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// `host[:port]` as the `Host` field upstream (port left out when 80).
+    pub authority: String,
+    /// The URL's own path without a trailing slash: `` or `/api/v1`.
+    pub base_path: String,
+    /// Path probed for health at the service's root, default `/health`.
+    pub health_path: String,
+    /// Time to the first response byte.
+    pub response_timeout: Duration,
+}
+
+/// A rule: which paths go to which service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteRule {
+    /// Path prefix without the trailing `/*`: `/api/v1`.
+    pub prefix: String,
+    /// Index into `Config::services`.
+    pub service: usize,
+    /// Strip the prefix before the service's base path is put in front.
+    pub strip: bool,
+    /// Reachable without a token.
+    pub public: bool,
+}
+
+/// Redis connection settings.
+#[derive(Debug, Clone)]
+pub struct Redis {
+    /// `REDIS_ENABLED`.
+    pub enabled: bool,
+    /// `REDIS_URL`, may hold a password.
+    pub url: Secret,
+}
+
+/// Rate limits, LIMITS section 1: L, B, D.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// L, requests per minute, ≥ 1.
+    pub rpm: u32,
+    /// B, burst on top; L + B < 2^24.
+    pub burst: u32,
+    /// D, how long a refused key stays blocked; zero = never blocks.
+    pub block: Duration,
+    /// Limit organizations.
+    pub per_org: bool,
+    /// Limit client addresses.
+    pub per_ip: bool,
+    /// `RATE_LIMIT_KEYS_MAX`: slots of the node table.
+    pub keys_max: usize,
+}
+
+/// HMAC algorithms that a shared secret may be used with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// HMAC with SHA-256.
+    Hs256,
+    /// HMAC with SHA-384.
+    Hs384,
+    /// HMAC with SHA-512.
+    Hs512,
+}
+
+/// Identity settings.
+#[derive(Debug, Clone)]
+pub struct Auth {
+    /// `REQUIRE_AUTHENTICATION`.
+    pub required: bool,
+    /// `JWT_SECRET_KEY`; `None` only when authentication is not required.
+    pub secret: Option<Secret>,
+    /// `JWT_ALGORITHM`.
+    pub algorithm: Algorithm,
+    /// `JWT_AUDIENCE`: required of every token once set.
+    pub audience: Vec<String>,
+    /// `JWT_ISSUER`: required of every token once set.
+    pub issuer: Vec<String>,
+    /// Claim names looked at in order for the organization (`JWT_ORGANIZATION_CLAIMS`).
+    pub organization_claims: Vec<String>,
+    /// Claim names looked at in order for the user (`JWT_USER_CLAIMS`).
+    pub user_claims: Vec<String>,
+    /// Claim names looked at in order for the role (`JWT_ROLE_CLAIMS`).
+    pub role_claims: Vec<String>,
+    /// `ADMIN_ROLES`.
+    pub admin_roles: Vec<String>,
+}
+
+/// Logging settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// `LOG_LEVEL`.
+    pub level: Level,
+    /// `LOG_REQUESTS`.
+    pub requests: bool,
+    /// `LOG_FORMAT`.
+    pub format: LogFormat,
+}
+
+/// Log levels in the seed's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Everything.
+    Debug,
+    /// Access lines and milestones.
+    Info,
+    /// What an operator should look at.
+    Warning,
+    /// What failed.
+    Error,
+    /// What ends the process.
+    Critical,
+}
+
+/// Shape of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// The seed's text lines.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Time limits (HTTP.md); response time to first byte is per service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// `HEAD_TIMEOUT`, 10 s from a head's first byte.
+    pub head: Duration,
+    /// `IDLE_TIMEOUT`, 75 s between requests.
+    pub idle: Duration,
+    /// `BODY_TIMEOUT`, 30 s without a request body byte.
+    pub body: Duration,
+    /// `CONNECT_TIMEOUT`, 2 s.
+    pub connect: Duration,
+    /// `READ_TIMEOUT`, 60 s between response bytes.
+    pub read: Duration,
+    /// `WRITE_TIMEOUT`, 60 s on a slow client.
+    pub write: Duration,
+    /// `DRAIN_TIMEOUT`, 25 s for in-flight requests at shutdown.
+    pub drain: Duration,
+}
+
+/// Bounds that are not times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// `MAX_CONNECTIONS`; `None` = 90 % of the descriptor limit.
+    pub connections_max: Option<usize>,
+    /// `MAX_BODY_BYTES`; `None` = off.
+    pub body_bytes_max: Option<u64>,
+}
+
+/// Text that must not be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself, for the one place that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}

@@ -1,0 +1,7 @@
+//! Room to be furnished.
+
+/// Who a verified token speaks for.
+#[derive(Debug)]
+pub struct Identity {
+    _private: (),
+}

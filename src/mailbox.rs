@@ -1,0 +1,51 @@
+//! The letters between the wings: what a worker may ask of the control thread. Not a queue of its own (tokio's bounded channel
+//! is). Invariant: a worker never waits for room; a full mailbox is an answer.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::identity::Identity;
+
+/// Own-endpoint calls that may wait for the control thread at once.
+pub const CALLS_MAX: usize = 1024;
+
+/// Bytes of body that an own endpoint accepts; more is answered 413 by the worker.
+pub const OWN_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// What a worker asks of the control thread.
+#[derive(Debug)]
+pub enum Call {
+    /// A request for one of the gateway's own endpoints.
+    Own(OwnCall),
+    /// A connect to this service (index into `Config::services`) failed: look its name up again.
+    Resolve(usize),
+}
+
+/// A request for an own endpoint and where its answer goes.
+#[derive(Debug)]
+pub struct OwnCall {
+    /// The request; its extensions carry a [`Caller`].
+    pub request: http::Request<Bytes>,
+    /// Where the answer goes; dropped when the client has left.
+    pub reply: oneshot::Sender<http::Response<Bytes>>,
+}
+
+/// Who calls an own endpoint: established by the worker, never taken from fields.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Client address as DESIGN's "Client IP" says.
+    pub address: IpAddr,
+    /// The verified token's identity, if there was one.
+    pub identity: Option<Arc<Identity>>,
+    /// The call came through the public port (true) or the operations port.
+    pub public: bool,
+}
+
+/// The worker's end.
+pub type Outbox = mpsc::Sender<Call>;
+
+/// The control thread's end.
+pub type Inbox = mpsc::Receiver<Call>;

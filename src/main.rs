@@ -1,0 +1,3 @@
+//! The binary: arguments in, exit code out; everything else is in the library.
+
+fn main() {}
