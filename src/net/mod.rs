@@ -1,1 +1,21 @@
-//! Room to be furnished.
+//! The only module that names the runtime: sockets, timers, the clock, drivers. Not a place for protocol: it moves bytes and
+//! breaks connections off. Invariants: an operation in flight is never dropped on a connection that goes on living (a dropped
+//! io_uring read loses bytes); a deadline is enforced by shutting the socket down, which both drivers report as an end.
+
+mod buffer;
+pub mod clock;
+mod listen;
+mod runtime;
+mod stream;
+mod sweep;
+mod tcp;
+
+pub use buffer::{Buf, Pool};
+pub use listen::{Accept, Incoming, bind, listeners};
+pub use runtime::{
+    Caught, Driver, catch_panic, descriptors_raised, detect, pin_to_core, race, run, sleep_ms,
+    spawn, usable_cpus,
+};
+pub use stream::{Broken, Reader, Stream, Writer};
+pub use sweep::Sweep;
+pub use tcp::{Tcp, TcpReader, TcpWriter};

@@ -1,0 +1,217 @@
+//! Bytes on their way: one growable buffer type for reading and writing, and the per-worker pool it comes from. Not a ring.
+//! Invariant: `start <= bytes.len()`, and what the kernel may read or write is exactly what the two `unsafe` traits expose.
+
+#![allow(
+    unsafe_code,
+    reason = "the kernel reads and writes these bytes; the runtime's buffer traits are unsafe to implement"
+)]
+
+use monoio::buf::{IoBuf, IoBufMut};
+
+/// Capacity of a small buffer: the largest request head and a little body.
+pub const SMALL_BYTES: usize = 17 * 1024;
+
+/// Capacity of a large buffer: the largest response head, and the unit in which bodies are moved.
+pub const LARGE_BYTES: usize = 64 * 1024;
+
+/// Buffers of each size that a worker keeps for reuse; beyond it they are freed.
+const KEPT_MAX: usize = 256;
+
+const _: () = assert!(SMALL_BYTES > crate::http1::HEAD_BYTES_MAX);
+const _: () = assert!(LARGE_BYTES >= crate::http1::RESPONSE_HEAD_BYTES_MAX);
+
+/// A buffer with consumed bytes in front. Reading appends at its end, writing takes from its start.
+#[derive(Debug, Default)]
+pub struct Buf {
+    /// All bytes, the consumed ones included; appended to by heads that are written.
+    bytes: Vec<u8>,
+    start: usize,
+    /// How many bytes the next write may take; set by the writer.
+    send: usize,
+}
+
+impl Buf {
+    /// An empty buffer with room for `capacity` bytes.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { bytes: Vec::with_capacity(capacity), start: 0, send: 0 }
+    }
+
+    /// What has been read or appended and not been consumed.
+    pub fn filled(&self) -> &[u8] {
+        self.bytes.get(self.start..).unwrap_or_default()
+    }
+
+    /// Number of unconsumed bytes.
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    /// No unconsumed bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes `count` bytes (at most all) off the front; when none is left, all room is free again.
+    pub fn consume(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.bytes.len());
+        if self.start == self.bytes.len() {
+            self.clear();
+        }
+    }
+
+    /// Takes sent bytes off the front but keeps them, so that [`Buf::rewind`] can send them again.
+    pub(super) fn consume_keeping(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.bytes.len());
+    }
+
+    /// Drops the bytes after the first `keep` unconsumed ones.
+    pub fn truncate(&mut self, keep: usize) {
+        self.bytes.truncate(self.start + keep);
+    }
+
+    /// Forgets everything; capacity stays.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.start = 0;
+    }
+
+    /// Undoes `consume`: all bytes written since the last `clear` are unconsumed again. Only for a buffer that was filled
+    /// by appending, to send it a second time.
+    pub fn rewind(&mut self) {
+        self.start = 0;
+    }
+
+    /// Moves unconsumed bytes to the front, so that all room is at the end.
+    pub fn compact(&mut self) {
+        if self.start > 0 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+    }
+
+    /// Bytes that a read may add.
+    pub fn room(&self) -> usize {
+        self.bytes.capacity() - self.bytes.len()
+    }
+
+    /// Makes the capacity at least `capacity`.
+    pub fn grow(&mut self, capacity: usize) {
+        self.bytes.reserve(capacity.saturating_sub(self.bytes.len()));
+    }
+
+    /// Where heads are written: appended bytes become unconsumed ones.
+    pub fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Announces how many bytes the next write takes.
+    pub(super) fn announce(&mut self, count: usize) {
+        self.send = count.min(self.len());
+    }
+}
+
+// SAFETY: `bytes` is heap memory that does not move while the value is owned by an operation, and `start + send` never
+// exceeds its initialised length (`announce` clamps it).
+unsafe impl IoBuf for Buf {
+    fn read_ptr(&self) -> *const u8 {
+        self.filled().as_ptr()
+    }
+
+    fn bytes_init(&self) -> usize {
+        self.send
+    }
+}
+
+// SAFETY: the pointer is the vector's spare capacity, whose size `bytes_total` tells; `set_init` is called with the number
+// of bytes that the kernel wrote there.
+unsafe impl IoBufMut for Buf {
+    fn write_ptr(&mut self) -> *mut u8 {
+        self.bytes.spare_capacity_mut().as_mut_ptr().cast()
+    }
+
+    fn bytes_total(&mut self) -> usize {
+        self.room()
+    }
+
+    unsafe fn set_init(&mut self, count: usize) {
+        let end = self.bytes.len() + count;
+        // SAFETY: the caller says that `count` bytes of the spare capacity were written.
+        unsafe { self.bytes.set_len(end) }
+    }
+}
+
+/// A worker's store of buffers, so that a request allocates none.
+#[derive(Debug, Default)]
+pub struct Pool {
+    small: std::cell::RefCell<Vec<Buf>>,
+    large: std::cell::RefCell<Vec<Buf>>,
+}
+
+impl Pool {
+    /// An empty buffer of at least [`SMALL_BYTES`].
+    pub fn small(&self) -> Buf {
+        let kept = self.small.borrow_mut().pop();
+        kept.unwrap_or_else(|| Buf::with_capacity(SMALL_BYTES))
+    }
+
+    /// An empty buffer of at least [`LARGE_BYTES`].
+    pub fn large(&self) -> Buf {
+        let kept = self.large.borrow_mut().pop();
+        kept.unwrap_or_else(|| Buf::with_capacity(LARGE_BYTES))
+    }
+
+    /// Takes a buffer back.
+    pub fn put(&self, mut buf: Buf) {
+        buf.clear();
+        let capacity = buf.bytes.capacity();
+        // What has grown past a large buffer's size is freed: one odd answer must not fatten the worker for ever.
+        let shelf = match capacity {
+            0..SMALL_BYTES => return,
+            SMALL_BYTES..LARGE_BYTES => &self.small,
+            LARGE_BYTES..=131_072 => &self.large,
+            _ => return,
+        };
+        let mut shelf = shelf.borrow_mut();
+        if shelf.len() < KEPT_MAX {
+            shelf.push(buf);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn consumed_bytes_leave_and_room_comes_back() {
+        let mut buf = Buf::with_capacity(8);
+        buf.out().extend_from_slice(b"abcdef");
+        buf.consume(4);
+        assert_eq!(buf.filled(), b"ef");
+        let before = buf.room();
+        buf.compact();
+        assert_eq!((buf.filled(), buf.room()), (&b"ef"[..], before + 4));
+        buf.consume(100);
+        assert!(buf.is_empty());
+    }
+
+    #[test]
+    fn a_write_takes_no_more_than_was_announced() {
+        let mut buf = Buf::with_capacity(8);
+        buf.out().extend_from_slice(b"abcdef");
+        buf.announce(2);
+        assert_eq!(buf.bytes_init(), 2);
+        buf.announce(100);
+        assert_eq!(buf.bytes_init(), 6);
+    }
+
+    #[test]
+    fn a_pool_keeps_sizes_apart() {
+        let pool = Pool::default();
+        pool.put(Buf::with_capacity(LARGE_BYTES));
+        assert!(pool.small().room() < LARGE_BYTES);
+        assert!(pool.large().room() >= LARGE_BYTES);
+        pool.put(Buf::with_capacity(1 << 20));
+        assert!(pool.large.borrow().is_empty(), "grown buffers are freed");
+    }
+}

@@ -1,0 +1,108 @@
+//! Listening sockets: bound before any worker starts, one per worker on the same port. Invariants: a port that somebody else
+//! listens on is noticed (sharing it by SO_REUSEPORT would steal connections silently), and an `accept` in flight is never
+//! dropped (its descriptor would leak).
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use monoio::io::Canceller;
+use monoio::net::TcpListener;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+
+use super::tcp::{TcpReader, TcpWriter, adopt};
+
+/// Connections that may wait to be accepted, per worker.
+const BACKLOG: i32 = 4096;
+
+/// Fails when the address cannot be listened on alone.
+fn probe(address: SocketAddr) -> io::Result<SocketAddr> {
+    // A listener without SO_REUSEPORT conflicts with any other listener on the port, also with one that has set it.
+    StdListener::bind(address)?.local_addr()
+}
+
+/// Binds one listener per worker to `address`, after checking that nobody else has the port. Port 0 becomes a free one.
+///
+/// # Errors
+/// The address is taken, or not ours to bind.
+pub fn listeners(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<StdListener>)> {
+    let address = probe(address)?;
+    let sockets: io::Result<Vec<_>> = (0..count).map(|_| bind(address, true)).collect();
+    Ok((address, sockets?))
+}
+
+/// Binds a listener; `shared` lets others of ours bind the same address.
+///
+/// # Errors
+/// The address is taken, or not ours to bind.
+pub fn bind(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket: OwnedFd =
+        rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    sockopt::set_socket_reuseport(&socket, shared)?;
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(StdListener::from(socket))
+}
+
+/// What a worker accepts from.
+pub struct Incoming {
+    listener: TcpListener,
+    canceller: std::cell::RefCell<Option<Canceller>>,
+}
+
+/// One turn of the accept loop.
+pub enum Accept {
+    /// A connection and its peer.
+    Connection(TcpReader, TcpWriter, SocketAddr),
+    /// It could not be accepted; descriptors may have run out.
+    Failed(io::Error),
+    /// [`Incoming::stop`] was called.
+    Stopped,
+}
+
+impl Incoming {
+    /// Takes a bound listener over on the worker's own thread.
+    ///
+    /// # Errors
+    /// The runtime cannot register it.
+    pub fn new(listener: StdListener) -> io::Result<Rc<Self>> {
+        let listener = TcpListener::from_std(listener)?;
+        let canceller = std::cell::RefCell::new(Some(Canceller::new()));
+        Ok(Rc::new(Self { listener, canceller }))
+    }
+
+    /// Waits for the next connection.
+    pub async fn accept(&self) -> Accept {
+        let Some(handle) = self.canceller.borrow().as_ref().map(Canceller::handle) else {
+            return Accept::Stopped;
+        };
+        match self.listener.cancelable_accept(handle).await {
+            Ok((stream, peer)) => {
+                let (reader, writer) = adopt(stream);
+                Accept::Connection(reader, writer, peer)
+            }
+            Err(_) if self.canceller.borrow().is_none() => Accept::Stopped,
+            Err(error) => Accept::Failed(error),
+        }
+    }
+
+    /// Ends the accept loop: the operation in flight is cancelled and completes; a late connection is still returned.
+    pub fn stop(&self) {
+        if let Some(canceller) = self.canceller.borrow_mut().take() {
+            drop(canceller.cancel());
+        }
+    }
+}
+
+impl std::fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Incoming")
+    }
+}

@@ -1,0 +1,83 @@
+//! The one generic parameter of the worker: a connection that can be read, written and opened, real or simulated. Not a
+//! protocol. Invariant: every operation that waits has a deadline; after any `Broken` the connection is only good for closing
+//! (a timed-out read leaves the write half usable for one last answer).
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+
+use super::Buf;
+
+/// Why an operation did not do what was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    /// Its deadline passed.
+    TimedOut,
+    /// The process drains and this connection was idle.
+    Draining,
+    /// The client of this exchange has left.
+    Gone,
+    /// The idle connection was given up for a newer one.
+    Evicted,
+    /// The peer reset the connection or it failed otherwise.
+    Failed,
+}
+
+/// A connection whose two directions are used at once.
+pub trait Stream: Sized + 'static {
+    /// The direction from the peer.
+    type Reader: Reader;
+    /// The direction to the peer.
+    type Writer: Writer<Reader = Self::Reader>;
+
+    /// Opens a connection; the error kind `TimedOut` says that `within_ms` passed.
+    fn connect(
+        address: SocketAddr,
+        within_ms: u64,
+    ) -> impl Future<Output = io::Result<(Self::Reader, Self::Writer)>>;
+}
+
+/// The direction from the peer.
+pub trait Reader: 'static {
+    /// Appends what comes to `buf`, at least one byte; 0 is the peer's end. `deadline_ms` is on the monotonic clock.
+    fn read(
+        &mut self,
+        buf: Buf,
+        deadline_ms: u64,
+    ) -> impl Future<Output = (Result<usize, Broken>, Buf)>;
+
+    /// Says that the connection is between two requests (true) or busy, so that draining and overload may end it.
+    fn idle(&self, idle: bool);
+
+    /// No byte and no end is waiting: the only state in which a pooled connection may be used again.
+    fn is_quiet(&self) -> bool;
+}
+
+/// The direction to the peer.
+pub trait Writer: 'static {
+    /// The other direction of the same kind of connection.
+    type Reader: Reader;
+
+    /// Writes and consumes the first `count` bytes of `buf`.
+    fn write(
+        &mut self,
+        buf: Buf,
+        count: usize,
+        deadline_ms: u64,
+    ) -> impl Future<Output = (Result<(), Broken>, Buf)>;
+
+    /// Ends this direction; the peer sees it after all that was written.
+    fn finish(&mut self);
+
+    /// Breaks the connection so that the peer cannot take what it got for complete (a reset, not an end).
+    fn abort(&self);
+
+    /// Sets the deadline of the read that is in flight in the other direction.
+    fn answer_by(&self, deadline_ms: u64);
+
+    /// From now on: when this connection's peer leaves, `upstream` is broken off with [`Broken::Gone`].
+    fn tie(&self, upstream: &Self::Reader);
+
+    /// Ends the tie.
+    fn untie(&self);
+}

@@ -1,0 +1,177 @@
+//! TCP as a [`Stream`]. No protocol, no retry. Invariant: a half unregisters from the sweep before its descriptor closes (the
+//! field order below), and `fired` explains every operation that the sweep ended.
+
+#![allow(unsafe_code, reason = "a descriptor is borrowed from the stream that owns it")]
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
+use monoio::net::TcpStream;
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
+
+use super::stream::{Broken, Reader, Stream, Writer};
+use super::sweep::{Sweep, Watch};
+use super::Buf;
+
+/// TCP through the runtime.
+#[derive(Debug)]
+pub struct Tcp;
+
+/// Unregisters when the last half goes.
+#[derive(Debug)]
+struct Registration {
+    watch: Rc<Watch>,
+    fd: RawFd,
+    sweep: Rc<Sweep>,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.sweep.unregister(&self.watch);
+    }
+}
+
+/// The direction from the peer.
+#[derive(Debug)]
+pub struct TcpReader {
+    // Declared first, dropped first: see the module's invariant.
+    registration: Rc<Registration>,
+    half: OwnedReadHalf<TcpStream>,
+}
+
+/// The direction to the peer.
+#[derive(Debug)]
+pub struct TcpWriter {
+    registration: Rc<Registration>,
+    finished: Cell<bool>,
+    half: OwnedWriteHalf<TcpStream>,
+}
+
+/// Splits an open stream and puts it under the sweep.
+pub(super) fn adopt(stream: TcpStream) -> (TcpReader, TcpWriter) {
+    // Small answers must not wait for the peer's acknowledgement (Nagle); failing to set it costs latency only.
+    let _ = stream.set_nodelay(true);
+    let sweep = Sweep::of_thread();
+    let fd = stream.as_raw_fd();
+    let registration = Rc::new(Registration { watch: sweep.register(fd), fd, sweep });
+    let (read, write) = stream.into_split();
+    (
+        TcpReader { registration: Rc::clone(&registration), half: read },
+        TcpWriter { registration, finished: Cell::new(false), half: write },
+    )
+}
+
+impl Stream for Tcp {
+    type Reader = TcpReader;
+    type Writer = TcpWriter;
+
+    async fn connect(address: SocketAddr, within_ms: u64) -> io::Result<(TcpReader, TcpWriter)> {
+        let opening = TcpStream::connect_addr(address);
+        match monoio::time::timeout(Duration::from_millis(within_ms), opening).await {
+            Ok(stream) => Ok(adopt(stream?)),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
+impl Registration {
+    fn borrow(&self) -> BorrowedFd<'_> {
+        // SAFETY: a registration lives in a half, and both halves keep the stream, thus the descriptor, open.
+        unsafe { BorrowedFd::borrow_raw(self.fd) }
+    }
+
+    fn why(&self) -> Broken {
+        self.watch.fired().unwrap_or(Broken::Failed)
+    }
+}
+
+impl Reader for TcpReader {
+    async fn read(&mut self, buf: Buf, deadline_ms: u64) -> (Result<usize, Broken>, Buf) {
+        let watch = &self.registration.watch;
+        if let Some(why) = watch.fired() {
+            return (Err(why), buf);
+        }
+        watch.read_until(deadline_ms);
+        let (result, buf) = self.half.read(buf).await;
+        let registration = &self.registration;
+        registration.watch.read_until(u64::MAX);
+        let result = match result {
+            Ok(0) => registration.watch.fired().map_or(Ok(0), Err),
+            Ok(count) => Ok(count),
+            Err(_) => Err(registration.why()),
+        };
+        (result, buf)
+    }
+
+    fn idle(&self, idle: bool) {
+        let now_ms = self.registration.sweep.now_ms();
+        self.registration.watch.idle(idle.then_some(now_ms));
+    }
+
+    fn is_quiet(&self) -> bool {
+        let mut byte = [0_u8; 1];
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let seen = recv(self.registration.borrow(), &mut byte, flags);
+        matches!(seen, Err(rustix::io::Errno::AGAIN))
+    }
+}
+
+impl Writer for TcpWriter {
+    type Reader = TcpReader;
+
+    async fn write(
+        &mut self,
+        mut buf: Buf,
+        count: usize,
+        deadline_ms: u64,
+    ) -> (Result<(), Broken>, Buf) {
+        let mut left = count.min(buf.len());
+        while left > 0 {
+            self.registration.watch.write_until(deadline_ms);
+            buf.announce(left);
+            let (result, written) = self.half.write(buf).await;
+            buf = written;
+            self.registration.watch.write_until(u64::MAX);
+            match result {
+                Ok(0) | Err(_) => return (Err(self.registration.why()), buf),
+                Ok(sent) => {
+                    buf.consume_keeping(sent);
+                    left -= sent.min(left);
+                }
+            }
+        }
+        (Ok(()), buf)
+    }
+
+    fn finish(&mut self) {
+        if !self.finished.replace(true) {
+            // A peer that has gone already makes this fail; the connection is closed next anyway.
+            let _ = shutdown(self.registration.borrow(), Shutdown::Write);
+        }
+    }
+
+    fn abort(&self) {
+        // Dissolving the association sends RST at once; closing alone would send an ordinary end first.
+        let _ = rustix::net::connect_unspec(self.registration.borrow());
+    }
+
+    fn answer_by(&self, deadline_ms: u64) {
+        self.registration.watch.read_until(deadline_ms);
+    }
+
+    fn tie(&self, upstream: &TcpReader) {
+        let watch = Rc::clone(&upstream.registration.watch);
+        let now_ms = self.registration.sweep.now_ms();
+        self.registration.watch.tie(watch, now_ms);
+    }
+
+    fn untie(&self) {
+        self.registration.watch.untie();
+    }
+}
+
