@@ -1,6 +1,32 @@
 //! Configuration: every value of the gateway, checked once at start, immutable afterwards. Not a place where anything is
 //! looked up at run time by name. Invariant: a `Config` that exists is valid as a whole.
+//!
+//! `flags` lists the settings, `load` reads the sources, `sources` lays them over each other, `sections` and `services` judge
+//! the values, `build` puts them together.
 
+mod build;
+mod dotenv;
+mod file;
+mod flags;
+mod load;
+mod nearest;
+mod parse;
+mod print;
+mod problem;
+mod reader;
+mod sections;
+mod services;
 mod settings;
+mod sources;
+mod table;
+mod url;
 
+pub use build::{Loaded, auth_from_sources, listen_from_sources};
+pub use flags::{
+    Authentication, Clients, Flags, Listening, Logging, RateLimits, Raw, Services, Times,
+};
+pub use load::{Forced, load, load_auth, load_listen, load_with};
+pub use problem::Problem;
 pub use settings::*;
+pub use sources::{Source, Sources};
+pub use table::{Row, markdown_table, table};

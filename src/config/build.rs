@@ -1,0 +1,134 @@
+//! Sources in, `Config` out: calls every section, then hands over either the whole or all problems. Reads nothing from outside.
+//! Invariant: `Ok` means that no section complained.
+
+use std::net::SocketAddr;
+
+use super::reader::Reader;
+use super::sources::{Entry, Settled};
+use super::{Auth, Config, Problem, Sources, parse, sections, services};
+
+/// A configuration and where each of its values came from.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The checked values.
+    pub config: Config,
+    pub(super) entries: Vec<Entry>,
+}
+
+impl Config {
+    /// Checks everything and names everything that is wrong.
+    pub fn from_sources(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
+        let mut reader = Reader::new(sources.settle()?);
+        let config = config(&mut reader);
+        let Settled {
+            entries,
+            mut problems,
+            warnings,
+            ..
+        } = reader.settled;
+        match config {
+            Some(config) if problems.is_empty() => Ok(Loaded {
+                config: Config { warnings, ..config },
+                entries,
+            }),
+            _ => {
+                // Each line once: two sections may have asked for the same value.
+                let mut seen = Vec::new();
+                problems.retain(|problem| {
+                    !seen.contains(problem) && {
+                        seen.push(problem.clone());
+                        true
+                    }
+                });
+                Err(problems)
+            }
+        }
+    }
+}
+
+/// Only the public listener's address, whatever else may be wrong: a health check needs no secret.
+pub fn listen_from_sources(sources: &Sources) -> Result<SocketAddr, Vec<Problem>> {
+    let mut reader = Reader::new(sources.settle()?);
+    let listen = sections::listen(&mut reader);
+    only(reader, listen, &["GATEWAY_HOST", "GATEWAY_PORT"])
+}
+
+/// Only the identity settings: minting a token needs no upstream.
+pub fn auth_from_sources(sources: &Sources) -> Result<Auth, Vec<Problem>> {
+    let mut reader = Reader::new(sources.settle()?);
+    let auth = sections::auth(&mut reader);
+    only(
+        reader,
+        auth,
+        &["JWT_", "REQUIRE_AUTHENTICATION", "ADMIN_ROLES"],
+    )
+}
+
+/// The part, or the problems with variables that begin as named.
+fn only<T>(reader: Reader, part: Option<T>, prefixes: &[&str]) -> Result<T, Vec<Problem>> {
+    let concerns = |problem: &Problem| {
+        prefixes
+            .iter()
+            .any(|prefix| problem.variable.starts_with(prefix))
+    };
+    let problems = reader.settled.problems.into_iter();
+    part.ok_or_else(|| problems.filter(concerns).collect())
+}
+
+fn config(reader: &mut Reader) -> Option<Config> {
+    let listen = sections::listen(reader);
+    let ops = sections::ops(reader, listen);
+    let workers = sections::workers(reader);
+    let bounds = sections::bounds(reader);
+    let services = services::services(reader);
+    let redis = sections::redis(reader);
+    let auth = sections::auth(reader);
+    let public_paths = reader.read_optional("PUBLIC_PATHS", parse::public_paths);
+    let limits = sections::limits(reader);
+    let cors_origins = reader.read("CORS_ORIGINS", parse::origins);
+    let trusted_proxies = reader.read_optional("TRUSTED_PROXIES", parse::networks);
+    let timeouts = sections::timeouts(reader);
+    let log = sections::log(reader);
+    warn_of_open_doors(reader, public_paths.as_ref(), trusted_proxies.as_ref());
+    let (services, routes) = services?;
+    Some(Config {
+        listen: listen?,
+        workers: workers?,
+        ops: ops?,
+        services,
+        routes,
+        redis: redis?,
+        limits: limits?,
+        auth: auth?,
+        cors_origins: cors_origins?,
+        public_paths: public_paths?.unwrap_or_default(),
+        trusted_proxies: trusted_proxies?.unwrap_or_default(),
+        log: log?,
+        timeouts: timeouts?,
+        bounds: bounds?,
+        warnings: Vec::new(),
+    })
+}
+
+/// Settings that are valid and rarely meant.
+fn warn_of_open_doors(
+    reader: &mut Reader,
+    public_paths: Option<&Option<Vec<String>>>,
+    trusted_proxies: Option<&Option<Vec<ipnet::IpNet>>>,
+) {
+    if public_paths
+        .and_then(Option::as_ref)
+        .is_some_and(|paths| paths.iter().any(|path| path == "/*"))
+    {
+        reader.warn("PUBLIC_PATHS has /*: no path needs a token any more".to_owned());
+    }
+    if trusted_proxies
+        .and_then(Option::as_ref)
+        .is_some_and(|nets| nets.iter().any(|net| net.prefix_len() == 0))
+    {
+        reader.warn(
+            "TRUSTED_PROXIES covers every address: clients choose the address they are limited by"
+                .to_owned(),
+        );
+    }
+}

@@ -1,0 +1,184 @@
+//! Text to value, one function per kind. Knows no variable and no source. Invariant: an error is the accepted range as a phrase
+//! that follows "must be", so that every message says what would have been right.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// The accepted range, worded to follow "must be".
+pub(super) type Expected = String;
+
+/// true/false/1/0/yes/no/on/off, any case.
+pub(super) fn boolean(text: &str) -> Result<bool, Expected> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err("true or false (also 1/0, yes/no, on/off)".to_owned()),
+    }
+}
+
+/// A whole number without sign.
+pub(super) fn whole(text: &str, range: &RangeInclusive<u64>) -> Result<u64, Expected> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = if digits { text.parse().ok() } else { None };
+    number
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| format!("a whole number from {} to {}", range.start(), range.end()))
+}
+
+/// A TCP port.
+pub(super) fn port(text: &str) -> Result<u16, Expected> {
+    let number = whole(text, &(0..=65535)).ok().and_then(|port| u16::try_from(port).ok());
+    number.ok_or_else(|| {
+        let expected = "a port from 0 to 65535".to_owned();
+        if !text.starts_with("tcp://") {
+            return expected;
+        }
+        // A Kubernetes service named `gateway` puts GATEWAY_PORT=tcp://10.0.0.1:80 into every pod of its namespace.
+        expected + " (Kubernetes set this for a service of that name: use enableServiceLinks: false)"
+    })
+}
+
+/// Seconds, a fraction allowed; no exponent, unit or sign, which would be a slip more often than a wish.
+pub(super) fn seconds(text: &str, range: &RangeInclusive<f64>) -> Result<Duration, Expected> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let number = if is_digits(whole) && is_digits(fraction) {
+        text.parse::<f64>().ok()
+    } else {
+        None
+    };
+    number
+        .filter(|number| range.contains(number))
+        .and_then(|number| Duration::try_from_secs_f64(number).ok())
+        .ok_or_else(|| {
+            format!(
+                "a number of seconds from {} to {}, such as 2 or 0.5",
+                range.start(),
+                range.end()
+            )
+        })
+}
+
+/// A comma list, blanks trimmed, empty items dropped.
+pub(super) fn list(text: &str) -> Vec<String> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A comma list that may be said to be empty by `none`.
+pub(super) fn list_or_none(text: &str) -> Vec<String> {
+    if text.trim().eq_ignore_ascii_case("none") {
+        Vec::new()
+    } else {
+        list(text)
+    }
+}
+
+/// A comma list of claims, audiences …: at least one.
+pub(super) fn names(text: &str) -> Result<Vec<String>, Expected> {
+    Some(list(text))
+        .filter(|names| !names.is_empty())
+        .ok_or_else(|| "one or more names with commas between".to_owned())
+}
+
+/// An address to listen on. Only `localhost` is a name: another could stand for several addresses or for another machine.
+pub(super) fn listen_address(text: &str) -> Result<IpAddr, Expected> {
+    if text.eq_ignore_ascii_case("localhost") {
+        return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    let bracketed = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let address = match bracketed {
+        Some(inner) => inner.parse::<Ipv6Addr>().map(IpAddr::V6).ok(),
+        None => text.parse().ok(),
+    };
+    address.ok_or_else(|| "an IP address such as 0.0.0.0, 127.0.0.1 or ::, or localhost".to_owned())
+}
+
+/// A network, or an address as the network of itself.
+pub(super) fn network(text: &str) -> Result<IpNet, Expected> {
+    let single = || text.parse::<IpAddr>().map(IpNet::from).ok();
+    text.parse::<IpNet>()
+        .ok()
+        .or_else(single)
+        .ok_or_else(|| "addresses or networks such as 10.0.0.0/8".to_owned())
+}
+
+/// A comma list of networks.
+pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, Expected> {
+    list(text).iter().map(|item| network(item)).collect()
+}
+
+/// `*`, `none`, or origins exactly as a browser sends them: compared byte by byte, a slash at the end would never match.
+pub(super) fn origins(text: &str) -> Result<Vec<String>, Expected> {
+    let origins = list_or_none(text);
+    let single_star = origins.len() == 1 && origins.first().is_some_and(|origin| origin == "*");
+    if single_star || origins.iter().all(|origin| is_origin(origin)) {
+        return Ok(origins
+            .iter()
+            .map(|origin| origin.to_ascii_lowercase())
+            .collect());
+    }
+    let expected =
+        "* alone, none, or origins such as https://app.example.com (no path, no slash at the end)";
+    Err(expected.to_owned())
+}
+
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, authority)) = text.split_once("://") else {
+        return false;
+    };
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
+    is_scheme
+        && !authority.is_empty()
+        && authority.bytes().all(|byte| {
+            byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'@' | b'*')
+        })
+}
+
+/// Public paths: each absolute and plain, a `*` only at the very end.
+pub(super) fn public_paths(text: &str) -> Result<Vec<String>, Expected> {
+    let paths = list(text);
+    let plain = |path: &String| is_plain_path(path.strip_suffix('*').unwrap_or(path));
+    if paths.iter().all(plain) {
+        return Ok(paths);
+    }
+    Err(
+        "absolute paths such as /status or /public/*, without //, dot segments, %, ; or ?"
+            .to_owned(),
+    )
+}
+
+/// A path that reads the same raw, decoded and normalised, so that nobody can find a second spelling that means another thing.
+pub(super) fn is_plain_path(path: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()+=:@".contains(&byte);
+    path.starts_with('/')
+        && path.bytes().all(plain)
+        && !path.contains("//")
+        && !path
+            .split('/')
+            .any(|segment| segment == "." || segment == "..")
+}
+
+/// A request target for a health probe.
+pub(super) fn probe_path(text: &str) -> Result<String, Expected> {
+    let fits = text.starts_with('/')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("a path that begins with /, such as /health".to_owned())
+    }
+}

@@ -1,0 +1,134 @@
+//! Reads service and Redis URLs. Not a general URL parser: what has no meaning for the gateway is refused. Invariant: an
+//! `Upstream` has a connectable host and port, and a base path that ends without a slash.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::parse::{Expected, is_plain_path};
+
+/// What a service URL says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Upstream {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) authority: String,
+    pub(super) base_path: String,
+}
+
+/// Reads `http://host[:port][/path]`.
+pub(super) fn service(text: &str) -> Result<Upstream, Expected> {
+    const FORM: &str = "http://host[:port][/path]";
+    let (scheme, rest) = text.split_once("://").ok_or_else(|| FORM.to_owned())?;
+    match scheme.to_ascii_lowercase().as_str() {
+        "http" => {}
+        "https" => {
+            return Err(format!(
+                "{FORM}: https upstreams are not supported yet; terminate TLS in front of the service"
+            ));
+        }
+        _ => return Err(FORM.to_owned()),
+    }
+    if rest.contains(['?', '#']) {
+        return Err(format!("{FORM}, without a query or a fragment"));
+    }
+    let path_at = rest.find('/').unwrap_or(rest.len());
+    let (authority, path) = rest.split_at_checked(path_at).unwrap_or((rest, ""));
+    if authority.contains('@') {
+        return Err(format!(
+            "{FORM}: a user name or password in it has no meaning here; take it out"
+        ));
+    }
+    let (host, port) =
+        host_and_port(authority).ok_or_else(|| format!("{FORM} with a valid host and port"))?;
+    let port = port.unwrap_or(80);
+    let base_path = path.trim_end_matches('/');
+    if path.contains('@') || !(base_path.is_empty() || is_plain_path(base_path)) {
+        return Err(format!(
+            "{FORM} with a plain path: no //, dot segments, %, ; or @"
+        ));
+    }
+    let bracketed = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.clone()
+    };
+    let authority = if port == 80 {
+        bracketed
+    } else {
+        format!("{bracketed}:{port}")
+    };
+    Ok(Upstream {
+        host,
+        port,
+        authority,
+        base_path: base_path.to_owned(),
+    })
+}
+
+/// Checks `redis://[user:password@]host[:port][/db]` and hands it on as it is: the Redis client reads it for itself.
+pub(super) fn redis(text: &str) -> Result<String, Expected> {
+    const FORM: &str = "redis://[user:password@]host[:port][/db] (or rediss://)";
+    let checked = || {
+        let (scheme, rest) = text.split_once("://")?;
+        if !matches!(scheme, "redis" | "rediss")
+            || rest.contains(|c: char| c.is_whitespace() || c.is_control())
+        {
+            return None;
+        }
+        let rest = rest.split(['?', '#']).next().unwrap_or(rest);
+        let (authority, db) = rest.split_once('/').unwrap_or((rest, ""));
+        let address = authority
+            .rsplit_once('@')
+            .map_or(authority, |(_, address)| address);
+        host_and_port(address)?;
+        let is_db = db.is_empty() || db.parse::<u16>().is_ok();
+        is_db.then(|| text.to_owned())
+    };
+    checked().ok_or_else(|| FORM.to_owned())
+}
+
+/// Splits `host[:port]`; an IPv6 literal comes in brackets and leaves without them.
+fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
+    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+        let (literal, after) = rest.split_once(']')?;
+        let address: Ipv6Addr = literal.parse().ok()?;
+        let port = if after.is_empty() {
+            None
+        } else {
+            Some(after.strip_prefix(':')?)
+        };
+        (address.to_string(), port)
+    } else {
+        let (host, port) = match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        };
+        is_host(host).then(|| (host.to_ascii_lowercase(), port))?
+    };
+    let port = match port {
+        Some(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Some(text.parse().ok().filter(|port| *port != 0)?)
+        }
+        Some(_) => return None,
+        None => None,
+    };
+    Some((host, port))
+}
+
+/// An IPv4 address or a DNS name. Underscores are no host name by RFC 952, but container networks use them.
+fn is_host(text: &str) -> bool {
+    if text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.')
+    {
+        return text.parse::<Ipv4Addr>().is_ok();
+    }
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= 253 && text.strip_suffix('.').unwrap_or(text).split('.').all(label)
+}
