@@ -82,5 +82,6 @@ fn calendar(second: u64) -> [u8; 19] {
 }
 
 fn digit(n: u64) -> u8 {
-    b"0123456789"[usize::from(n.to_le_bytes()[0] % 10)]
+    // Below ten, so the lowest byte is the whole number.
+    b'0' + (n % 10).to_le_bytes()[0]
 }
