@@ -148,7 +148,7 @@ fn a_large_or_chunked_body_is_handled() {
     let gw = scarce(&up);
     let bearer = token().role("admin").mint();
     let head = format!("POST /admin/rate-limit/reset HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {bearer}\r\n");
-    let chunked = "Transfer-Encoding: chunked\r\n\r\n7\r\n{\"organ\r\n11\r\nization_id\": 1   }\r\n0\r\n\r\n";
+    let chunked = "Transfer-Encoding: chunked\r\n\r\n7\r\n{\"organ\r\n12\r\nization_id\": 1   }\r\n0\r\n\r\n";
     let answer = gw.wire().send(format!("{head}{chunked}")).answer();
     assert_eq!(answer.status, 200, "{}", answer.text());
     let length = 100 * 1024;
