@@ -166,12 +166,10 @@ fn a_body_where_none_belongs_is_not_the_next_answer() {
         let gw = open(&up);
         let mut wire = gw.wire();
         gw.ask(method, "/api/v1/open/trap").on(&mut wire);
+        let mut wire = if wire.serves_another() { wire } else { gw.wire() };
         for _ in 0..3 {
-            let mut wire = if wire.serves_another() { wire } else { gw.wire() };
             assert_eq!(gw.get("/api/v1/open/next").on(&mut wire).text(), "ok", "{method}");
-            break;
         }
-        assert_eq!(gw.get("/api/v1/open/next").send().text(), "ok");
     }
 }
 
@@ -377,11 +375,8 @@ fn unusual_methods_and_bodies_are_framed_like_any_other() {
     let up = upstream();
     let gw = open(&up);
     let mut wire = gw.wire();
-    for method in ["PROPFIND", "GET", "DELETE", "get", "M-SEARCH", "HEAD"] {
+    for method in ["PROPFIND", "GET", "DELETE", "get", "M-SEARCH"] {
         let answer = gw.ask(method, "/api/v1/open/x").body("body").on(&mut wire);
-        if method == "HEAD" {
-            break;
-        }
         assert_eq!(answer.status, 200, "{method}");
         assert_eq!((up.last().method(), up.last().body.as_slice()), (method, &b"body"[..]));
     }
