@@ -1,18 +1,319 @@
-//! Stand-in for the gateway itself. Starts nothing.
+//! Builds the wings, wires their mailboxes, starts threads, supervises, drains. Not a wing itself: it decides nothing about
+//! requests. Invariants: nothing listens before the configuration, the ports and the descriptors are checked; a worker that dies
+//! ends the process with a clear message; draining takes no longer than `DRAIN_TIMEOUT`.
 
-use crate::config::Config;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-/// Why the gateway could not start.
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::access_log;
+use crate::config::{Config, LogFormat, Rules, Snapshot, limit_settings};
+use crate::control;
+use crate::limit;
+use crate::mailbox::{CALLS_MAX, Outbox};
+use crate::metrics::{Registry, State};
+use crate::net;
+use crate::worker;
+
+/// Descriptors that are not connections: logs, rings, listeners, probes, the operations port.
+const DESCRIPTORS_RESERVED: usize = 64;
+
+/// Fewer descriptors than this serve nobody.
+const DESCRIPTORS_MIN: usize = 256;
+
+/// Why the gateway did not start, or did not end well.
 #[derive(Debug)]
-pub struct StartError(String);
+pub enum StartError {
+    /// A value is wrong that only building could find.
+    Config(String),
+    /// A port could not be listened on.
+    Listen(SocketAddr, std::io::Error),
+    /// Too few descriptors.
+    Descriptors(usize),
+    /// A thread or a runtime could not be made.
+    Thread(std::io::Error),
+    /// A worker or the control thread ended by itself.
+    Died(&'static str),
+    /// In-flight requests outlasted `DRAIN_TIMEOUT`, or a second signal came.
+    CutShort(&'static str),
+}
 
-impl std::fmt::Display for StartError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(what) => write!(f, "{what}"),
+            Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::Descriptors(count) => write!(
+                f,
+                "only {count} file descriptors are allowed, at least {DESCRIPTORS_MIN} are needed \
+                 (ulimit -n, LimitNOFILE=)"
+            ),
+            Self::Thread(error) => write!(f, "cannot start a thread: {error}"),
+            Self::Died(which) => write!(f, "{which} ended unexpectedly; the gateway stops"),
+            Self::CutShort(why) => write!(f, "{why}"),
+        }
     }
 }
 
-/// Runs until the process is told to stop.
-pub fn run(_config: Config) -> Result<(), StartError> {
-    Err(StartError("not built yet".to_owned()))
+impl std::error::Error for StartError {}
+
+/// Runs the gateway until it is told to stop and has drained.
+///
+/// # Errors
+/// It could not start, or did not end well; the text is one line for the operator.
+pub fn run(config: Config) -> Result<(), StartError> {
+    let config = Arc::new(config);
+    let descriptors = net::descriptors_raised();
+    if descriptors < DESCRIPTORS_MIN {
+        return Err(StartError::Descriptors(descriptors));
+    }
+    let diagnostics = control::diagnostics::start(config.log, net::clock::unix_ms)
+        .map_err(StartError::Thread)?;
+    let done = start(&config, descriptors).and_then(supervise);
+    diagnostics.finish();
+    done
 }
+
+/// Everything that runs.
+struct Running {
+    config: Arc<Config>,
+    state: Arc<State>,
+    log_writer: control::log_writer::LogWriter,
+    end_control: watch::Sender<bool>,
+    /// Threads say here that they have ended.
+    ended: mpsc::UnboundedReceiver<Thread>,
+}
+
+/// Which thread ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Thread {
+    Worker,
+    Control,
+}
+
+/// Says that a thread ended, also when it panics.
+struct Obituary(Thread, mpsc::UnboundedSender<Thread>);
+
+impl Drop for Obituary {
+    fn drop(&mut self) {
+        // Nobody listens any more when the process ends first.
+        let _ = self.1.send(self.0);
+    }
+}
+
+/// What every worker gets a share of.
+struct Shared {
+    config: Arc<Config>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    limits: Arc<limit::Node>,
+    metrics: Arc<Registry>,
+    state: Arc<State>,
+}
+
+fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError> {
+    let rules = Arc::new(Rules::new(Arc::clone(config)).map_err(StartError::Config)?);
+    let (address, listeners) = net::listeners(config.listen, config.workers)
+        .map_err(|error| StartError::Listen(config.listen, error))?;
+    let ops = control::bind_ops(config).map_err(|error| {
+        StartError::Listen(config.ops.map_or(config.listen, |ops| ops.listen), error)
+    })?;
+    let driver = net::detect();
+    announce(config, &rules, address, driver);
+    let names: Vec<String> = config.services.iter().map(|s| s.name.clone()).collect();
+    let prefixes: Vec<String> = config.routes.iter().map(|rule| rule.prefix.clone()).collect();
+    let addresses = config.services.iter().map(|service| service.literal_addresses());
+    let shared = Shared {
+        config: Arc::clone(config),
+        limits: limit::Node::new(limit_settings(config)),
+        metrics: Arc::new(Registry::new(config.workers, &prefixes, &names)),
+        state: Arc::new(State::new(config.services.len())),
+        snapshot: Arc::new(ArcSwap::from_pointee(Snapshot {
+            addresses: addresses.collect(),
+            rules,
+        })),
+    };
+    shared.state.put_driver(driver.into());
+    let format = match config.log.format {
+        LogFormat::Text => access_log::Format::Text,
+        LogFormat::Json => access_log::Format::Json,
+    };
+    let (logs, drain, stop) = access_log::channel(config.workers, format);
+    let log_writer = control::log_writer::start_writer(drain, stop, std::io::stdout())
+        .map_err(StartError::Thread)?;
+    let (say_ended, ended) = mpsc::unbounded_channel();
+    let (end_control, shutdown) = watch::channel(false);
+    let (outbox, inbox) = mpsc::channel(CALLS_MAX);
+    let wiring = wiring(&shared, inbox, ops, shutdown);
+    let obituary = Obituary(Thread::Control, say_ended.clone());
+    thread("control", obituary, None, move || control::run(wiring))?;
+    let share = config
+        .bounds
+        .connections_max
+        .unwrap_or(descriptors.saturating_sub(DESCRIPTORS_RESERVED) * 9 / 10)
+        .div_ceil(config.workers);
+    start_workers(&shared, (listeners, logs), &outbox, (driver, share), &say_ended)?;
+    shared.state.mark_listening();
+    tracing::info!(%address, "ready to accept connections");
+    let (state, config) = (shared.state, shared.config);
+    Ok(Running { config, state, log_writer, end_control, ended })
+}
+
+/// What the operator should see once.
+fn announce(config: &Config, rules: &Rules, address: SocketAddr, driver: net::Driver) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        %address,
+        workers = config.workers,
+        "DBPower API gateway starts"
+    );
+    match driver {
+        net::Driver::IoUring(_) => tracing::info!("driver: {}", driver.describe()),
+        net::Driver::Epoll => tracing::warn!("driver: {}", driver.describe()),
+    }
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    for line in rules.routes.describe() {
+        tracing::info!("route: {line}");
+    }
+    if config.redis.enabled {
+        tracing::warn!(
+            "REDIS_ENABLED=true, but this version holds limits in memory: they are exact over this process's cores \
+             and not shared with other nodes"
+        );
+    }
+}
+
+fn wiring(
+    shared: &Shared,
+    inbox: crate::mailbox::Inbox,
+    ops: Option<std::net::TcpListener>,
+    shutdown: watch::Receiver<bool>,
+) -> control::Wiring {
+    let snapshot = Arc::clone(&shared.snapshot);
+    control::Wiring {
+        config: Arc::clone(&shared.config),
+        inbox,
+        limits: Arc::new(LimitsOfNode(Arc::clone(&shared.limits))),
+        metrics: Arc::clone(&shared.metrics),
+        state: Arc::clone(&shared.state),
+        publish: Box::new(move |addresses| {
+            let rules = Arc::clone(&snapshot.load().rules);
+            snapshot.store(Arc::new(Snapshot { rules, addresses }));
+        }),
+        ops,
+        clock_ns: net::clock::now_ns,
+        start_unix_ms: net::clock::unix_ms(),
+        diagnostics_dropped: control::diagnostics::dropped,
+        shutdown,
+    }
+}
+
+fn start_workers(
+    shared: &Shared,
+    ends: (Vec<std::net::TcpListener>, Vec<access_log::CoreLog>),
+    outbox: &Outbox,
+    (driver, connections_max): (net::Driver, usize),
+    say_ended: &mpsc::UnboundedSender<Thread>,
+) -> Result<(), StartError> {
+    let cpus = net::usable_cpus();
+    // With fewer workers than CPUs the scheduler knows better where there is room.
+    let pinned = cpus.len() == shared.config.workers;
+    for (index, (listener, log)) in ends.0.into_iter().zip(ends.1).enumerate() {
+        let setup = worker::Setup {
+            index,
+            snapshot: Arc::clone(&shared.snapshot),
+            limits: Arc::clone(&shared.limits),
+            metrics: Arc::clone(&shared.metrics),
+            state: Arc::clone(&shared.state),
+            outbox: outbox.clone(),
+            log,
+            connections_max,
+        };
+        let cpu = cpus.get(index).copied().filter(|_| pinned);
+        let obituary = Obituary(Thread::Worker, say_ended.clone());
+        let name = format!("worker-{index}");
+        thread(&name, obituary, cpu, move || worker::work(driver, listener, setup))?;
+    }
+    Ok(())
+}
+
+fn thread(
+    name: &str,
+    obituary: Obituary,
+    cpu: Option<usize>,
+    body: impl FnOnce() -> std::io::Result<()> + Send + 'static,
+) -> Result<(), StartError> {
+    let label = name.to_owned();
+    let started = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let _obituary = obituary;
+        if let Some(cpu) = cpu {
+            net::pin_to_core(cpu);
+        }
+        if let Err(error) = body() {
+            tracing::error!(%error, "{label} cannot run");
+        }
+    });
+    started.map(drop).map_err(StartError::Thread)
+}
+
+/// Waits for a signal, drains, and ends the threads in order.
+fn supervise(running: Running) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::Thread)?;
+    let Running { config, state, log_writer, end_control, mut ended } = running;
+    let done = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Thread)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Thread)?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            thread = ended.recv() => return Err(StartError::Died(label(thread))),
+        }
+        tracing::info!(limit_s = config.timeouts.drain.as_secs_f64(), "draining");
+        state.mark_draining();
+        tokio::select! {
+            drained = workers_end(&mut ended, config.workers) => drained,
+            () = tokio::time::sleep(config.timeouts.drain) => {
+                Err(StartError::CutShort("requests were still in flight after DRAIN_TIMEOUT"))
+            }
+            _ = terminate.recv() => Err(StartError::CutShort("ended at once by a second signal")),
+            _ = interrupt.recv() => Err(StartError::CutShort("ended at once by a second signal")),
+        }
+    });
+    // The control thread answers until the last worker has ended, so that readiness is told all along.
+    let _ = end_control.send(true);
+    tracing::info!("stopped");
+    log_writer.finish();
+    done
+}
+
+fn label(thread: Option<Thread>) -> &'static str {
+    match thread {
+        Some(Thread::Control) => "the control thread",
+        Some(Thread::Worker) | None => "a worker thread",
+    }
+}
+
+async fn workers_end(
+    ended: &mut mpsc::UnboundedReceiver<Thread>,
+    workers: usize,
+) -> Result<(), StartError> {
+    for _ in 0..workers {
+        let thread = ended.recv().await;
+        if thread != Some(Thread::Worker) {
+            return Err(StartError::Died(label(thread)));
+        }
+    }
+    Ok(())
+}
+
+/// The limiter as the control wing sees it.
+struct LimitsOfNode(Arc<limit::Node>);

@@ -1,1 +1,121 @@
-//! Room to be furnished.
+//! The cold wing: one thread with a tokio runtime that answers the gateway's own endpoints, probes upstreams and looks up
+//! names. Not on a proxied request's way. Invariant: workers reach it by their mailbox alone; it reaches them by `publish`
+//! and the shared tables.
+
+mod answer;
+mod api;
+mod caller;
+pub mod diagnostics;
+mod health;
+mod inbox;
+mod limits;
+pub mod log_writer;
+mod openapi;
+mod ops;
+mod pages;
+mod probe;
+mod reset;
+mod resolve;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::mailbox::Inbox;
+use crate::metrics::{Registry, State};
+
+pub use limits::{LimitInfo, LimitsView};
+pub use ops::bind_ops;
+
+/// Lookups of names that may run at once: tokio asks the system's resolver on threads of its own.
+const LOOKUP_THREADS_MAX: usize = 8;
+
+/// Takes the addresses of all services, in the configuration's order, whenever one of them changed. A service whose name
+/// was never found has none.
+pub type Publish = Box<dyn FnMut(Vec<Vec<SocketAddr>>) + Send>;
+
+/// What the control thread is given.
+pub struct Wiring {
+    /// The checked configuration.
+    pub config: Arc<Config>,
+    /// The workers' calls.
+    pub inbox: Inbox,
+    /// The limiter, to be read and reset.
+    pub limits: Arc<dyn LimitsView>,
+    /// The workers' counters.
+    pub metrics: Arc<Registry>,
+    /// The process's state; health and `probed` are written here.
+    pub state: Arc<State>,
+    /// Where new addresses go.
+    pub publish: Publish,
+    /// The operations port, bound by `bind_ops`.
+    pub ops: Option<TcpListener>,
+    /// Monotonic nanoseconds, the clock that the limiter runs on.
+    pub clock_ns: fn() -> u64,
+    /// Unix time of the process's start in milliseconds.
+    pub start_unix_ms: u64,
+    /// Diagnostic lines dropped so far.
+    pub diagnostics_dropped: fn() -> u64,
+    /// Turns true (or is dropped) when the thread is to end. Until then it answers, also while the gateway drains.
+    pub shutdown: watch::Receiver<bool>,
+}
+
+/// Runs the control thread until it is told to end.
+///
+/// # Errors
+/// When the runtime cannot be built (no descriptor left) or the operations listener cannot be taken over.
+pub fn run(wiring: Wiring) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .max_blocking_threads(LOOKUP_THREADS_MAX)
+        .build()?;
+    let done = runtime.block_on(serve(wiring));
+    // A lookup that hangs must not hold up the process's end.
+    runtime.shutdown_background();
+    done
+}
+
+async fn serve(wiring: Wiring) -> io::Result<()> {
+    let Wiring {
+        config,
+        inbox,
+        limits,
+        metrics,
+        state,
+        publish,
+        ops,
+        clock_ns,
+        start_unix_ms,
+        diagnostics_dropped,
+        mut shutdown,
+    } = wiring;
+    let api = Arc::new(api::Api {
+        config: Arc::clone(&config),
+        state: Arc::clone(&state),
+        limits,
+        metrics,
+        clock_ns,
+        start_unix_ms,
+        diagnostics_dropped,
+        infos: tokio::sync::Semaphore::new(limits::INFOS_MAX),
+        openapi: std::sync::OnceLock::new(),
+    });
+    let routers = api::routers(&api);
+    let names = resolve::start(&config.services, publish);
+    if let Some(listener) = ops {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        tokio::spawn(ops::serve(listener, routers.ops));
+    }
+    tokio::spawn(inbox::serve(inbox, routers.public, names.again.clone()));
+    tokio::spawn(probe::run(config, state, names.book, clock_ns));
+    // An error says that the other end is gone, which is the same wish.
+    let _ = shutdown.wait_for(|end| *end).await;
+    Ok(())
+}

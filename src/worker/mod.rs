@@ -1,1 +1,129 @@
-//! Room to be furnished.
+//! The hot wing: one thread per core, each with its listener, its connections, its pool and its slices of the limits. Not the
+//! rules (they are pure rooms) and nothing that blocks. Invariant: a worker shares nothing with another but the three tables.
+
+mod admit;
+mod answer;
+mod connection;
+mod decide;
+mod draft;
+mod forward;
+mod heads;
+mod relay;
+mod shard;
+mod upstream;
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::rc::Rc;
+
+use connection::{Client, serve};
+use shard::{Shard, TICK_MS};
+
+pub use shard::Setup;
+
+use crate::metrics::CloseReason;
+use crate::net::{Accept, Driver, Incoming, Stream, Tcp, Writer, catch_panic, run, sleep_ms, spawn};
+
+/// Shortest and longest pause of the accept loop when descriptors have run out.
+const BACK_OFF_MS: std::ops::RangeInclusive<u64> = 10..=500;
+
+/// How long a draining worker still accepts: connections that the kernel queued would otherwise be reset.
+const DRAIN_ACCEPT_MS: u64 = 100;
+
+/// Told to a client that finds no room; complete, because it is written before anything is read.
+const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\
+    Content-Length: 80\r\nRetry-After: 1\r\nConnection: close\r\n\r\n\
+    {\"error\":\"Service Unavailable\",\"message\":\"The gateway has too many connections\"}";
+
+/// Runs a worker on this thread until the gateway drains and its connections have ended.
+///
+/// # Errors
+/// The runtime or the listener could not be set up.
+pub fn work(driver: Driver, listener: TcpListener, setup: Setup) -> std::io::Result<()> {
+    run(driver, || async move {
+        let incoming = Incoming::new(listener)?;
+        let shard = Rc::new(Shard::<Tcp>::new(setup));
+        spawn(accept_loop(Rc::clone(&incoming), Rc::clone(&shard)));
+        keep_time(&incoming, &shard).await;
+        Ok(())
+    })?
+}
+
+/// The worker's clock: sweeps, settles, refreshes; ends when draining is complete.
+async fn keep_time(incoming: &Incoming, shard: &Rc<Shard<Tcp>>) {
+    while !shard.is_draining() {
+        sleep_ms(TICK_MS).await;
+        shard.tick();
+    }
+    let mut drained_ms = 0;
+    while drained_ms < DRAIN_ACCEPT_MS || shard.connections.get() > 0 {
+        shard.sweep.end_idle();
+        shard.upstreams.close();
+        sleep_ms(TICK_MS).await;
+        shard.tick();
+        drained_ms += TICK_MS;
+        if drained_ms >= DRAIN_ACCEPT_MS {
+            incoming.stop();
+        }
+    }
+    incoming.stop();
+    shard.finish();
+}
+
+/// Accepts until stopped. A failing accept backs off instead of spinning, and gives up idle connections to get descriptors.
+async fn accept_loop(incoming: Rc<Incoming>, shard: Rc<Shard<Tcp>>) {
+    let mut pause = *BACK_OFF_MS.start();
+    loop {
+        match incoming.accept().await {
+            Accept::Connection(reader, writer, peer) => {
+                pause = *BACK_OFF_MS.start();
+                let inbox = shard.buffers.small();
+                let client = Client { reader, writer, inbox, peer: plain_address(peer) };
+                spawn(connection(client, Rc::clone(&shard)));
+            }
+            Accept::Stopped => return,
+            Accept::Failed(error) => {
+                let evicted = shard.sweep.evict_oldest_idle();
+                tracing::warn!(%error, evicted, pause_ms = pause, "a connection could not be accepted");
+                sleep_ms(pause).await;
+                pause = (pause * 2).min(*BACK_OFF_MS.end());
+            }
+        }
+    }
+}
+
+/// One connection's life, counted; a panic ends it and nothing else.
+async fn connection(client: Client<Tcp>, shard: Rc<Shard<Tcp>>) {
+    let open = shard.connections.get() + 1;
+    shard.connections.set(open);
+    shard.metrics().connection_opened();
+    let reason = if open > shard.setup.connections_max && !shard.sweep.evict_oldest_idle() {
+        turn_away(client, &shard).await;
+        CloseReason::Overload
+    } else {
+        match catch_panic(serve(client, &shard)).await {
+            Some(reason) => reason,
+            None => {
+                shard.metrics().panicked();
+                tracing::error!("a panic was caught around one connection; please report it");
+                CloseReason::Panic
+            }
+        }
+    };
+    shard.metrics().connection_closed(reason);
+    shard.connections.set(shard.connections.get() - 1);
+}
+
+async fn turn_away<S: Stream>(mut client: Client<S>, shard: &Shard<S>) {
+    let mut out = std::mem::take(&mut client.inbox);
+    out.out().extend_from_slice(OVERLOADED);
+    let count = out.len();
+    let deadline = shard.deadlines.after(1_000);
+    let (_, out) = client.writer.write(out, count, deadline).await;
+    client.inbox = out;
+    client.linger(CloseReason::Overload, shard).await;
+}
+
+/// An IPv4 client on an IPv6 socket is an IPv4 client.
+fn plain_address(peer: SocketAddr) -> IpAddr {
+    peer.ip().to_canonical()
+}

@@ -1,0 +1,57 @@
+//! Escaping of what peers chose. Not formatting. Invariant: what is written is printable ASCII without a line end, so no
+//! peer can forge a line, a field of a line, or move an operator's cursor.
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Bytes that a text field must not hold by themselves: space and `|` end fields of the seed's lines, the backslash and the
+/// quote begin and end escapes. Other text (messages) keeps them.
+const fn ends_field(byte: u8) -> bool {
+    matches!(byte, b' ' | b'|' | b'"' | b'\\')
+}
+
+/// Appends a field of a text line, at most `bytes_max` bytes of it, everything but printable ASCII as `\xNN`.
+pub fn escape_text(field: &[u8], bytes_max: usize, out: &mut Vec<u8>) {
+    let shown = field.get(..bytes_max).unwrap_or(field);
+    // Nearly every field is clean: find that out in one pass and copy it whole.
+    if shown
+        .iter()
+        .all(|&byte| byte.is_ascii_graphic() && !ends_field(byte))
+    {
+        out.extend_from_slice(shown);
+    } else {
+        for &byte in shown {
+            if byte.is_ascii_graphic() && !ends_field(byte) {
+                out.push(byte);
+            } else {
+                out.extend_from_slice(&[b'\\', b'x', high(byte), low(byte)]);
+            }
+        }
+    }
+    if shown.len() < field.len() {
+        out.extend_from_slice(b"...");
+    }
+}
+
+/// Appends the inside of a JSON string, at most `bytes_max` bytes of it. Bytes above ASCII are written as the Latin-1
+/// characters of the same number (RFC 9110 calls them opaque), so any input makes valid JSON.
+pub fn escape_json(field: &[u8], bytes_max: usize, out: &mut Vec<u8>) {
+    let shown = field.get(..bytes_max).unwrap_or(field);
+    for &byte in shown {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            b' '..=b'~' => out.push(byte),
+            _ => out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high(byte), low(byte)]),
+        }
+    }
+    if shown.len() < field.len() {
+        out.extend_from_slice(b"...");
+    }
+}
+
+fn high(byte: u8) -> u8 {
+    HEX[usize::from(byte >> 4)]
+}
+
+fn low(byte: u8) -> u8 {
+    HEX[usize::from(byte & 15)]
+}

@@ -1,0 +1,136 @@
+//! The reloadable part of the configuration, made ready for use: rooms are built from plain values here, once. Not the place
+//! for anything that changes per request. Invariant: immutable; a change is a new snapshot, swapped whole.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::{Algorithm, Auth, Config, Timeouts};
+use crate::identity::{self, Verifier};
+use crate::{cors, forwarded, limit, route};
+
+/// What a worker needs to judge and route a request.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Rules that change by reload only.
+    pub rules: Arc<Rules>,
+    /// Addresses of each service, as last resolved; empty while a name has never resolved.
+    pub addresses: Vec<Vec<SocketAddr>>,
+}
+
+/// Rules built from the configuration.
+#[derive(Debug)]
+pub struct Rules {
+    /// The values themselves.
+    pub config: Arc<Config>,
+    /// Path → route.
+    pub routes: route::Table,
+    /// Cross-origin answers.
+    pub cors: cors::Policy,
+    /// Whose forwarding fields are believed.
+    pub trust: forwarded::Trust,
+    /// Token verification; `None` when no secret is set and authentication is not required.
+    pub verifier: Option<Verifier>,
+    /// Time limits in milliseconds.
+    pub times: Times,
+}
+
+/// Time limits in milliseconds, as the worker compares them.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// A head, from its first byte.
+    pub head: u64,
+    /// Between requests.
+    pub idle: u64,
+    /// Between bytes of a request body.
+    pub body: u64,
+    /// To open an upstream connection.
+    pub connect: u64,
+    /// Between bytes of a response.
+    pub read: u64,
+    /// For a client to take a piece of the answer.
+    pub write: u64,
+}
+
+impl From<&Timeouts> for Times {
+    fn from(from: &Timeouts) -> Self {
+        Self {
+            head: ms(from.head),
+            idle: ms(from.idle),
+            body: ms(from.body),
+            connect: ms(from.connect),
+            read: ms(from.read),
+            write: ms(from.write),
+        }
+    }
+}
+
+/// Whole milliseconds, at least 1.
+pub fn ms(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+/// What the identity room is told.
+pub fn identity_settings(auth: &Auth) -> Option<identity::Settings> {
+    let secret = auth.secret.as_ref()?;
+    Some(identity::Settings {
+        algorithm: match auth.algorithm {
+            Algorithm::Hs256 => identity::Hmac::Hs256,
+            Algorithm::Hs384 => identity::Hmac::Hs384,
+            Algorithm::Hs512 => identity::Hmac::Hs512,
+        },
+        secret: secret.reveal().as_bytes().to_vec(),
+        audience: auth.audience.clone(),
+        issuer: auth.issuer.clone(),
+        organization_claims: auth.organization_claims.clone(),
+        user_claims: auth.user_claims.clone(),
+        role_claims: auth.role_claims.clone(),
+        admin_roles: auth.admin_roles.clone(),
+    })
+}
+
+/// What the limiter is told.
+pub fn limit_settings(config: &Config) -> limit::Settings {
+    limit::Settings {
+        rpm: config.limits.rpm,
+        burst: config.limits.burst,
+        block_ms: u64::try_from(config.limits.block.as_millis()).unwrap_or(u64::MAX),
+        per_org: config.limits.per_org,
+        per_ip: config.limits.per_ip,
+        keys_max: config.limits.keys_max,
+        cores: config.workers,
+    }
+}
+
+impl Rules {
+    /// Builds the rooms.
+    ///
+    /// # Errors
+    /// A room refused its part; the text names it.
+    pub fn new(config: Arc<Config>) -> Result<Self, String> {
+        let rules = config.routes.iter().map(|rule| route::Rule {
+            prefix: rule.prefix.clone(),
+            service: rule.service,
+            strip: rule.strip,
+            public: rule.public,
+            base_path: config
+                .services
+                .get(rule.service)
+                .map(|service| service.base_path.clone())
+                .unwrap_or_default(),
+        });
+        let routes = route::Table::new(rules.collect(), config.public_paths.clone())
+            .map_err(|error| error.to_string())?;
+        let verifier = identity_settings(&config.auth)
+            .map(Verifier::new)
+            .transpose()
+            .map_err(|error| format!("JWT_SECRET_KEY: {error}"))?;
+        Ok(Self {
+            routes,
+            cors: cors::Policy::new(config.cors_origins.clone()),
+            trust: forwarded::Trust::new(config.trusted_proxies.clone()),
+            verifier,
+            times: Times::from(&config.timeouts),
+            config,
+        })
+    }
+}

@@ -1,0 +1,137 @@
+//! The own endpoints' routers: one for the public port, and the same with `/metrics` for the operations port. Not a transport
+//! (`inbox` and `ops` are). Invariant: each endpoint is registered once, here, with its documentation beside it.
+
+use std::sync::{Arc, OnceLock};
+
+use aide::axum::ApiRouter;
+use aide::axum::routing::{get_with, post_with};
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, StatusCode};
+use tokio::sync::Semaphore;
+
+use super::{LimitsView, answer, health, limits, openapi, pages, reset};
+use crate::config::Config;
+use crate::metrics::{self, Gauges, Registry};
+
+/// What the endpoints read.
+pub(super) struct Api {
+    pub(super) config: Arc<Config>,
+    pub(super) state: Arc<metrics::State>,
+    pub(super) limits: Arc<dyn LimitsView>,
+    pub(super) metrics: Arc<Registry>,
+    pub(super) clock_ns: fn() -> u64,
+    pub(super) start_unix_ms: u64,
+    pub(super) diagnostics_dropped: fn() -> u64,
+    /// Turns of callers that wait for slices to settle.
+    pub(super) infos: Semaphore,
+    /// The document, written once by `routers`.
+    pub(super) openapi: OnceLock<Bytes>,
+}
+
+/// The two faces of the own endpoints.
+pub(super) struct Routers {
+    pub(super) public: Router,
+    pub(super) ops: Router,
+}
+
+/// Builds both routers and the document that describes them.
+pub(super) fn routers(api: &Arc<Api>) -> Routers {
+    let mut document = openapi::empty();
+    let described = ApiRouter::new()
+        .api_route("/health", get_with(health::health, openapi::health))
+        .api_route("/livez", get_with(health::livez, openapi::livez))
+        .api_route("/readyz", get_with(health::readyz, openapi::readyz))
+        .api_route("/rate-limit/info", get_with(limits::info, openapi::info))
+        .api_route(
+            "/admin/rate-limit/reset",
+            post_with(reset::reset, openapi::reset),
+        )
+        .api_route("/openapi.json", get_with(document_json, openapi::document))
+        .api_route("/docs", get_with(docs, openapi::docs))
+        .api_route("/redoc", get_with(redoc, openapi::redoc))
+        .finish_api_with(&mut document, openapi::whole);
+    // The document is made of our own constants; if it could not be written, the endpoint says so with a 500.
+    if let Ok(text) = serde_json::to_vec(&document) {
+        let _ = api.openapi.set(Bytes::from(text));
+    }
+    Routers {
+        public: finish(described.clone(), api),
+        ops: finish(described.route("/metrics", get(metrics_text)), api),
+    }
+}
+
+fn finish(router: Router<Arc<Api>>, api: &Arc<Api>) -> Router {
+    router
+        .fallback(no_such_endpoint)
+        .method_not_allowed_fallback(no_such_method)
+        .with_state(Arc::clone(api))
+}
+
+async fn no_such_endpoint() -> Response {
+    answer::failure(
+        StatusCode::NOT_FOUND,
+        "Not Found",
+        "There is no such endpoint",
+    )
+}
+
+/// axum adds `Allow` with the methods that there are.
+async fn no_such_method() -> Response {
+    answer::failure(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "Method Not Allowed",
+        "This endpoint does not take this method; Allow names those it takes",
+    )
+}
+
+async fn document_json(State(api): State<Arc<Api>>) -> Response {
+    match api.openapi.get() {
+        Some(text) => typed("application/json", text.clone()),
+        None => answer::failure(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Internal Server Error",
+            "The document could not be written",
+        ),
+    }
+}
+
+async fn docs() -> Response {
+    page(pages::docs())
+}
+
+async fn redoc() -> Response {
+    page(pages::redoc())
+}
+
+fn page(page: &pages::Page) -> Response {
+    let fields: [(HeaderName, &str); 2] = [
+        (http::header::CONTENT_SECURITY_POLICY, &page.policy),
+        (http::header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (fields, typed("text/html; charset=utf-8", page.html.clone())).into_response()
+}
+
+/// OpenMetrics 1.0 is what `prometheus-client` writes; Prometheus reads it by this content type.
+async fn metrics_text(State(api): State<Arc<Api>>) -> Response {
+    let gauges = Gauges {
+        keys: api.limits.keys() as u64,
+        version: env!("CARGO_PKG_VERSION"),
+        start_unix_ms: api.start_unix_ms,
+        diagnostics_dropped: (api.diagnostics_dropped)(),
+        state: &api.state,
+    };
+    let text = api.metrics.encode(&gauges);
+    typed(
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        Bytes::from(text),
+    )
+}
+
+fn typed(content_type: &'static str, body: Bytes) -> Response {
+    ([(CONTENT_TYPE, content_type)], body).into_response()
+}

@@ -1,0 +1,105 @@
+//! `/health`, `/livez`, `/readyz`: what the process knows of itself. Nothing is asked of anybody here (`probe` did that
+//! before), so they answer at once. Invariant: `/livez` looks at nothing, so it never restarts a gateway for its upstream's
+//! fault.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::answer::json;
+use super::api::Api;
+use crate::config::Service;
+
+/// The seed's eight fields in the seed's order, and the driver.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Health {
+    /// `healthy` when every upstream service answered its last probe, otherwise `degraded`.
+    pub(super) status: &'static str,
+    /// Always `dbpower-api-gateway`.
+    pub(super) service: &'static str,
+    /// The gateway's version.
+    pub(super) version: &'static str,
+    /// URL of the backend.
+    pub(super) backend: String,
+    /// URL of the AI analyzer.
+    pub(super) ai_analyzer: String,
+    /// Redis is connected.
+    pub(super) redis: bool,
+    /// The backend's last probe was answered 2xx in time.
+    pub(super) backend_healthy: bool,
+    /// The analyzer's last probe was answered 2xx in time.
+    pub(super) ai_analyzer_healthy: bool,
+    /// What the workers run on: `io_uring` or `epoll`.
+    pub(super) driver: &'static str,
+}
+
+/// A state by name.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Status {
+    /// `alive`, `ready`, `starting` or `draining`.
+    pub(super) status: &'static str,
+}
+
+/// `GET /health`.
+pub(super) async fn health(State(api): State<Arc<Api>>) -> Response {
+    let state = &api.state;
+    let draining = state.draining();
+    let url = |index: usize| {
+        api.config
+            .services
+            .get(index)
+            .map(url_of)
+            .unwrap_or_default()
+    };
+    let body = Health {
+        status: if state.all_healthy() && !draining {
+            "healthy"
+        } else {
+            "degraded"
+        },
+        service: "dbpower-api-gateway",
+        version: env!("CARGO_PKG_VERSION"),
+        backend: url(0),
+        ai_analyzer: url(1),
+        redis: state.redis(),
+        backend_healthy: state.healthy(0),
+        ai_analyzer_healthy: state.healthy(1),
+        driver: state.driver().label(),
+    };
+    // A degraded gateway still serves: 503 would make a balancer drop it for an upstream's fault.
+    json(served(!draining), body)
+}
+
+/// `GET /livez`.
+pub(super) async fn livez() -> Response {
+    json(StatusCode::OK, Status { status: "alive" })
+}
+
+/// `GET /readyz`.
+pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Response {
+    let (ready, status) = if api.state.draining() {
+        (false, "draining")
+    } else if api.state.started() {
+        (true, "ready")
+    } else {
+        (false, "starting")
+    };
+    json(served(ready), Status { status })
+}
+
+fn served(yes: bool) -> StatusCode {
+    if yes {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
+}
+
+/// A service's URL, put together from its parts: what was parsed away (userinfo, query) cannot be shown.
+fn url_of(service: &Service) -> String {
+    format!("http://{}{}", service.authority, service.base_path)
+}

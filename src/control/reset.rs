@@ -1,0 +1,314 @@
+//! `POST /admin/rate-limit/reset`. Not the limiter. Invariant: exactly one thing is named, by somebody who may reset it, and
+//! the answer comes after the reset.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use aide::NoApi;
+use axum::Extension;
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::answer::{bad_request, failure, forbidden, json, unauthorized};
+use super::api::Api;
+use super::caller::{Role, Subject};
+use super::limits::TOKEN_NEEDED;
+use crate::mailbox::OWN_BODY_BYTES_MAX;
+
+/// Said whenever a body names nothing, or more than one thing.
+const SHAPES: &str =
+    r#"send exactly one of {"organization_id": 1}, {"ip_address": "192.0.2.1"} and {"all": true}"#;
+
+/// What a caller may send, for the documentation.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum ResetRequest {
+    /// One organization.
+    Organization {
+        /// The id: an integer or a string of 1 to 128 printable ASCII characters.
+        organization_id: OrganizationId,
+    },
+    /// One client address (IPv6: its /64).
+    Address {
+        /// An IPv4 or IPv6 address.
+        ip_address: String,
+    },
+    /// Every key; for `super_admin`.
+    All {
+        /// Must be `true`.
+        all: bool,
+    },
+}
+
+impl ResetRequest {
+    pub(super) fn examples() -> [(&'static str, Self); 3] {
+        let organization_id = OrganizationId::Number(1);
+        let ip_address = "192.0.2.1".to_owned();
+        [
+            ("organization", Self::Organization { organization_id }),
+            ("address", Self::Address { ip_address }),
+            ("all", Self::All { all: true }),
+        ]
+    }
+}
+
+/// An organization's id.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum OrganizationId {
+    /// A number.
+    Number(i64),
+    /// A string.
+    #[expect(dead_code, reason = "only its schema is used")]
+    Text(String),
+}
+
+/// The answer of a reset.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Done {
+    /// `success`.
+    pub(super) status: &'static str,
+    /// What was done.
+    pub(super) message: &'static str,
+}
+
+impl Done {
+    pub(super) const RESET: Self = Self {
+        status: "success",
+        message: "Rate limits reset successfully",
+    };
+}
+
+/// What is to be reset, checked.
+#[derive(Debug, PartialEq, Eq)]
+enum Target {
+    Organization(String),
+    Address(IpAddr),
+    All,
+}
+
+/// `POST /admin/rate-limit/reset`. The content type is not looked at: the seed's curl lines leave it to curl's default.
+pub(super) async fn reset(
+    State(api): State<Arc<Api>>,
+    NoApi(subject): NoApi<Option<Extension<Subject>>>,
+    NoApi(body): NoApi<Body>,
+) -> Response {
+    let Some(Extension(subject)) = subject else {
+        return unauthorized(TOKEN_NEEDED);
+    };
+    if subject.role < Role::OrgAdmin {
+        return forbidden("Admin access required");
+    }
+    let Ok(body) = to_bytes(body, OWN_BODY_BYTES_MAX).await else {
+        return failure(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "Payload Too Large",
+            "The body is too long",
+        );
+    };
+    let target = match parse(&body) {
+        Ok(target) => target,
+        Err(wrong) => return bad_request(wrong),
+    };
+    if let Err(why) = permit(&subject, &target) {
+        return forbidden(why);
+    }
+    let now = (api.clock_ns)();
+    match &target {
+        Target::Organization(id) => api.limits.reset_organization(id, now),
+        Target::Address(address) => api.limits.reset_address(*address, now),
+        Target::All => api.limits.reset_all(now),
+    }
+    json(StatusCode::OK, Done::RESET)
+}
+
+fn permit(subject: &Subject, target: &Target) -> Result<(), &'static str> {
+    if subject.role == Role::OrgAdmin {
+        let own = subject.organization.as_ref().map(|own| own.text.as_str());
+        return match target {
+            Target::Organization(id) if own == Some(id) => Ok(()),
+            Target::Organization(_) | Target::Address(_) | Target::All => {
+                Err("An organization's administrator may reset only its own organization")
+            }
+        };
+    }
+    if *target == Target::All && subject.role < Role::SuperAdmin {
+        return Err("Only super_admin may reset everything");
+    }
+    Ok(())
+}
+
+/// The three names a body may hold. Serde refuses a name given twice, so no reader can pick the other one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Names {
+    organization_id: Option<Value>,
+    ip_address: Option<Value>,
+    all: Option<Value>,
+}
+
+fn parse(body: &[u8]) -> Result<Target, String> {
+    let text = body.trim_ascii();
+    if text.is_empty() {
+        return Err(format!("The body is empty: {SHAPES}"));
+    }
+    // Serde would read an array as the struct's values in order.
+    if !text.starts_with(b"{") {
+        return Err(format!("The body is not a JSON object: {SHAPES}"));
+    }
+    let names: Names = serde_json::from_slice(text)
+        .map_err(|wrong| format!("The body cannot be read ({wrong}): {SHAPES}"))?;
+    match (names.organization_id, names.ip_address, names.all) {
+        (Some(id), None, None) => organization(&id).ok_or_else(|| {
+            "organization_id must be an integer or a string of 1 to 128 printable ASCII characters"
+                .to_owned()
+        }),
+        (None, Some(address), None) => address
+            .as_str()
+            .and_then(|text| text.parse::<IpAddr>().ok())
+            .map(|address| Target::Address(address.to_canonical()))
+            .ok_or_else(|| "ip_address must be a string with an IPv4 or IPv6 address".to_owned()),
+        (None, None, Some(Value::Bool(true))) => Ok(Target::All),
+        (None, None, Some(_)) => Err("all must be true".to_owned()),
+        (None, None, None) => Err(format!("The body names nothing: {SHAPES}")),
+        _ => Err(format!("The body names more than one thing: {SHAPES}")),
+    }
+}
+
+fn organization(id: &Value) -> Option<Target> {
+    if let Some(text) = id.as_str() {
+        let fits =
+            (1..=128).contains(&text.len()) && text.bytes().all(|b| (b' '..=b'~').contains(&b));
+        return fits.then(|| Target::Organization(text.to_owned()));
+    }
+    let integer = id.is_i64() || id.is_u64();
+    integer.then(|| Target::Organization(id.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    //! Every shape of body, and who may reset what.
+    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+    use super::super::caller::Organization;
+    use super::*;
+
+    fn org(id: &str) -> Target {
+        Target::Organization(id.to_owned())
+    }
+
+    #[test]
+    fn bodies_name_exactly_one_thing() {
+        let long = format!(r#"{{"organization_id":"{}"}}"#, "a".repeat(129));
+        let table: &[(&str, Result<Target, &str>)] = &[
+            (r#"{"organization_id":1}"#, Ok(org("1"))),
+            (r#" {"organization_id": "acme"} "#, Ok(org("acme"))),
+            (r#"{"organization_id":-3}"#, Ok(org("-3"))),
+            (
+                r#"{"organization_id":18446744073709551615}"#,
+                Ok(org("18446744073709551615")),
+            ),
+            (r#"{"organization_id":1,"ip_address":null}"#, Ok(org("1"))),
+            (
+                r#"{"ip_address":"192.0.2.1"}"#,
+                Ok(Target::Address([192, 0, 2, 1].into())),
+            ),
+            (
+                r#"{"ip_address":"::ffff:192.0.2.1"}"#,
+                Ok(Target::Address([192, 0, 2, 1].into())),
+            ),
+            (
+                r#"{"ip_address":"2001:db8::1"}"#,
+                Ok(Target::Address("2001:db8::1".parse().unwrap())),
+            ),
+            (r#"{"all":true}"#, Ok(Target::All)),
+            ("", Err("empty")),
+            (" \r\n\t", Err("empty")),
+            ("{}", Err("names nothing")),
+            (r#"{"organization_id":null}"#, Err("names nothing")),
+            ("[1,null,null]", Err("not a JSON object")),
+            ("1", Err("not a JSON object")),
+            ("null", Err("not a JSON object")),
+            ("\"organization_id\"", Err("not a JSON object")),
+            ("organization_id=1", Err("not a JSON object")),
+            ("{", Err("EOF")),
+            (r#"{"organization_id":1"#, Err("EOF")),
+            (r#"{"organization_id":1}}"#, Err("trailing characters")),
+            (r#"{"organization":1}"#, Err("unknown field")),
+            (r#"{"organization_id":1,"x":1}"#, Err("unknown field")),
+            (
+                r#"{"organization_id":1,"organization_id":2}"#,
+                Err("duplicate field"),
+            ),
+            (r#"{"organization_id":1,"all":true}"#, Err("more than one")),
+            (
+                r#"{"organization_id":1,"ip_address":"192.0.2.1"}"#,
+                Err("more than one"),
+            ),
+            (r#"{"organization_id":1.5}"#, Err("organization_id must")),
+            (r#"{"organization_id":1e3}"#, Err("organization_id must")),
+            (
+                r#"{"organization_id":18446744073709551616}"#,
+                Err("organization_id must"),
+            ),
+            (r#"{"organization_id":true}"#, Err("organization_id must")),
+            (r#"{"organization_id":[1]}"#, Err("organization_id must")),
+            (r#"{"organization_id":""}"#, Err("organization_id must")),
+            (r#"{"organization_id":"a\nb"}"#, Err("organization_id must")),
+            (r#"{"organization_id":"é"}"#, Err("organization_id must")),
+            (&long, Err("organization_id must")),
+            (r#"{"ip_address":"192.0.2.1:80"}"#, Err("ip_address must")),
+            (r#"{"ip_address":"localhost"}"#, Err("ip_address must")),
+            (r#"{"ip_address":"192.0.2.0/24"}"#, Err("ip_address must")),
+            (r#"{"ip_address":3221225985}"#, Err("ip_address must")),
+            (r#"{"all":false}"#, Err("all must")),
+            (r#"{"all":1}"#, Err("all must")),
+            (r#"{"all":"true"}"#, Err("all must")),
+        ];
+        for (body, expected) in table {
+            match (parse(body.as_bytes()), expected) {
+                (Ok(got), Ok(want)) => assert_eq!(got, *want, "{body}"),
+                (Err(got), Err(want)) => assert!(got.contains(want), "{body}: {got}"),
+                (got, want) => assert!(false, "{body}: {got:?}, not {want:?}"),
+            }
+        }
+        assert!(parse(b"{\"organization_id\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn roles_reach_as_far_as_they_should() {
+        let address = Target::Address([192, 0, 2, 1].into());
+        for (role, own, other, ip, all) in [
+            (Role::OrgAdmin, true, false, false, false),
+            (Role::Admin, true, true, true, false),
+            (Role::SuperAdmin, true, true, true, true),
+        ] {
+            let subject = Subject {
+                address: [192, 0, 2, 9].into(),
+                organization: Some(Organization {
+                    text: "1".to_owned(),
+                    value: 1.into(),
+                }),
+                role,
+            };
+            assert_eq!(permit(&subject, &org("1")).is_ok(), own, "{role:?} own");
+            assert_eq!(permit(&subject, &org("2")).is_ok(), other, "{role:?} other");
+            assert_eq!(permit(&subject, &address).is_ok(), ip, "{role:?} address");
+            assert_eq!(permit(&subject, &Target::All).is_ok(), all, "{role:?} all");
+        }
+        let stray = Subject {
+            address: [192, 0, 2, 9].into(),
+            organization: None,
+            role: Role::OrgAdmin,
+        };
+        assert!(
+            permit(&stray, &org("1")).is_err(),
+            "no organization of its own"
+        );
+    }
+}

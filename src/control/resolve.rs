@@ -1,0 +1,260 @@
+//! Looks service names up and publishes their addresses. Not a connection and not a balancer. Invariant: the last good set
+//! stays when a lookup fails, and at most one lookup per service is under way.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+
+use super::Publish;
+use crate::config::Service;
+
+/// Time between two lookups of a name.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Least time between two lookups of a name, however often a worker asks: a dead upstream must not become a flood of
+/// queries.
+const APART: Duration = Duration::from_millis(500);
+
+/// Wishes that may wait; each is served by the next lookup, so a few per service are enough.
+const WISHES_MAX: usize = 64;
+
+/// How long start-up waits for a first answer; names found later are published then.
+const FIRST: Duration = Duration::from_secs(5);
+
+/// What everybody else sees of the lookups.
+pub(super) struct Names {
+    /// The current addresses; `None` for a service whose first lookup is under way.
+    pub(super) book: watch::Receiver<Book>,
+    /// Takes the index of a service to which a connect failed.
+    pub(super) again: mpsc::Sender<usize>,
+}
+
+/// Addresses of all services in the configuration's order.
+pub(super) type Book = Vec<Option<Vec<SocketAddr>>>;
+
+/// Waits until every first lookup is back, or `FIRST` has passed.
+pub(super) async fn first_known(book: &mut watch::Receiver<Book>) {
+    let known = book.wait_for(|book| book.iter().all(Option::is_some));
+    // Either way the probes go on: a service without an address is unhealthy.
+    let _ = timeout(FIRST, known).await;
+}
+
+/// Begins to look up all services' names. Addresses given as literals are published at once and never looked up.
+pub(super) fn start(services: &[Service], mut publish: Publish) -> Names {
+    let literal = |service: &Service| {
+        let address: IpAddr = service.host.parse().ok()?;
+        Some(vec![SocketAddr::new(address, service.port)])
+    };
+    let first: Book = services.iter().map(literal).collect();
+    publish(plain(&first));
+    let (found, finds) = mpsc::channel(WISHES_MAX);
+    let (again, wishes) = mpsc::channel(WISHES_MAX);
+    let mut wakers = Vec::with_capacity(services.len());
+    for (index, service) in services.iter().enumerate() {
+        let (wake, woken) = mpsc::channel(1);
+        wakers.push(wake);
+        if first.get(index).is_some_and(Option::is_none) {
+            let (service, found) = (service.clone(), found.clone());
+            tokio::spawn(look_up(service, index, woken, found));
+        }
+    }
+    let (show, book) = watch::channel(first);
+    tokio::spawn(pass_wishes(wishes, wakers));
+    tokio::spawn(keep_book(finds, show, publish));
+    Names { book, again }
+}
+
+fn plain(book: &Book) -> Vec<Vec<SocketAddr>> {
+    book.iter()
+        .map(|set| set.clone().unwrap_or_default())
+        .collect()
+}
+
+async fn pass_wishes(mut wishes: mpsc::Receiver<usize>, wakers: Vec<mpsc::Sender<()>>) {
+    while let Some(service) = wishes.recv().await {
+        if let Some(wake) = wakers.get(service) {
+            // A full channel: the lookup that serves the earlier wish serves this one.
+            let _ = wake.try_send(());
+        }
+    }
+}
+
+async fn keep_book(
+    mut finds: mpsc::Receiver<(usize, Vec<SocketAddr>)>,
+    show: watch::Sender<Book>,
+    mut publish: Publish,
+) {
+    while let Some((index, set)) = finds.recv().await {
+        show.send_modify(|book| {
+            if let Some(entry) = book.get_mut(index) {
+                *entry = Some(set);
+            }
+        });
+        let book = plain(&show.borrow());
+        publish(book);
+    }
+}
+
+/// One service's lookups, for ever.
+async fn look_up(
+    service: Service,
+    index: usize,
+    mut woken: mpsc::Receiver<()>,
+    found: mpsc::Sender<(usize, Vec<SocketAddr>)>,
+) {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = Last::default();
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            wish = woken.recv() => if wish.is_none() { return },
+        }
+        let begun = Instant::now();
+        let answer = tokio::net::lookup_host((service.host.as_str(), service.port)).await;
+        let answer = answer
+            .map(Iterator::collect)
+            .map_err(|error| error.to_string());
+        if let Some(set) = last.learn(&service.name, answer)
+            && found.send((index, set)).await.is_err()
+        {
+            return;
+        }
+        sleep_until(begun + APART).await;
+    }
+}
+
+/// What was known before, so that only changes are published and said.
+#[derive(Debug, Default)]
+struct Last {
+    told: bool,
+    set: Vec<SocketAddr>,
+    failure: Option<String>,
+}
+
+impl Last {
+    /// The set to publish, if the answer changed anything. Resolvers rotate their answers: another order is no change.
+    fn learn(
+        &mut self,
+        service: &str,
+        answer: Result<Vec<SocketAddr>, String>,
+    ) -> Option<Vec<SocketAddr>> {
+        let answer = match answer {
+            Ok(set) if set.is_empty() => Err("the name has no address".to_owned()),
+            other => other,
+        };
+        let first = !std::mem::replace(&mut self.told, true);
+        match answer {
+            Ok(set) => {
+                if self.failure.take().is_some() {
+                    tracing::info!(
+                        service,
+                        addresses = set.len(),
+                        "the name of the service is found again"
+                    );
+                }
+                let mut sorted = set.clone();
+                sorted.sort_unstable();
+                sorted.dedup();
+                let changed = first || sorted != self.set;
+                self.set = sorted;
+                changed.then_some(set)
+            }
+            Err(reason) => {
+                if self.failure.as_ref() != Some(&reason) {
+                    let kept = self.set.len();
+                    tracing::warn!(
+                        service,
+                        reason,
+                        kept,
+                        "the name of the service cannot be looked up"
+                    );
+                    self.failure = Some(reason);
+                }
+                first.then(Vec::new)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Which answers are published, and how literals, wishes and failures go.
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test may fail loudly"
+    )]
+
+    use super::super::tests::{runtime, service};
+    use super::*;
+
+    fn at(list: &[&str]) -> Vec<SocketAddr> {
+        list.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn only_changes_are_published_and_the_last_good_set_is_kept() {
+        let mut last = Last::default();
+        let (a, b) = ("192.0.2.1:80", "192.0.2.2:80");
+        assert_eq!(last.learn("s", Ok(at(&[a, b]))), Some(at(&[a, b])));
+        assert_eq!(last.learn("s", Ok(at(&[b, a]))), None, "rotated");
+        assert_eq!(last.learn("s", Ok(at(&[b, a, b]))), None, "repeated");
+        assert_eq!(last.learn("s", Err("no".to_owned())), None, "kept");
+        assert_eq!(last.learn("s", Ok(vec![])), None, "kept");
+        assert_eq!(last.learn("s", Ok(at(&[a, b]))), None, "still the same");
+        assert_eq!(last.learn("s", Ok(at(&[b]))), Some(at(&[b])));
+        let mut never = Last::default();
+        assert_eq!(
+            never.learn("s", Err("no".to_owned())),
+            Some(vec![]),
+            "known to be none"
+        );
+        assert_eq!(never.learn("s", Err("no".to_owned())), None);
+        assert_eq!(never.learn("s", Ok(at(&[a]))), Some(at(&[a])));
+    }
+
+    #[test]
+    fn literals_are_published_at_once_and_names_when_found() {
+        runtime().block_on(async {
+            let services = [
+                service("127.0.0.1", 1),
+                service("localhost", 2),
+                service("::1", 3),
+            ];
+            let (sent, mut sets) = mpsc::unbounded_channel();
+            let publish = move |set| sent.send(set).expect("the test listens");
+            let mut names = start(&services, Box::new(publish));
+            let first = sets.recv().await.unwrap();
+            assert_eq!(first, [at(&["127.0.0.1:1"]), vec![], at(&["[::1]:3"])]);
+            first_known(&mut names.book).await;
+            let second = sets.recv().await.unwrap();
+            assert!(
+                second[1]
+                    .iter()
+                    .all(|a| a.ip().is_loopback() && a.port() == 2)
+            );
+            assert!(!second[1].is_empty());
+            for _ in 0..1000 {
+                let _ = names.again.try_send(1);
+                let _ = names.again.try_send(7);
+            }
+            tokio::task::yield_now().await;
+            assert!(sets.try_recv().is_err(), "nothing changed");
+        });
+    }
+
+    #[test]
+    fn a_name_that_is_not_there_holds_nobody_up_for_ever() {
+        runtime().block_on(async {
+            let services = [service("no-such-host.invalid", 80)];
+            let mut names = start(&services, Box::new(|_| {}));
+            first_known(&mut names.book).await;
+            let book = names.book.borrow().clone();
+            assert!(matches!(book.as_slice(), [None] | [Some(_)]));
+            assert!(plain(&book)[0].is_empty());
+        });
+    }
+}

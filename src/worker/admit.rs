@@ -1,0 +1,202 @@
+//! The order of checks, once. Not the checks themselves (they are rooms) and no I/O. Invariant: a [`Ticket`] exists only for a
+//! request that passed every check that applies to it, in this order; `forward` takes nothing else.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::config::Rules;
+use crate::forwarded;
+use crate::http1::{Method, Name, Request};
+use crate::identity::{self, Identity};
+use crate::limit::{self, IpKey, OrgKey, Permit};
+use crate::net::clock;
+use crate::reject::Reject;
+use crate::route::{Match, Own};
+
+/// What a request costs; weights per route may come.
+const COST: u32 = 1;
+
+/// Proof that a request may be forwarded, and where to.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    service: usize,
+    route: usize,
+    identity: Option<Arc<Identity>>,
+    permit: Permit,
+}
+
+impl Ticket {
+    pub(super) fn service(&self) -> usize {
+        self.service
+    }
+
+    pub(super) fn route(&self) -> usize {
+        self.route
+    }
+
+    pub(super) fn identity(&self) -> Option<&Arc<Identity>> {
+        self.identity.as_ref()
+    }
+
+    pub(super) fn permit(&self) -> &Permit {
+        &self.permit
+    }
+}
+
+/// A request that passed.
+#[derive(Debug)]
+pub(super) enum Admitted {
+    /// To be forwarded.
+    Forward(Ticket),
+    /// For one of the gateway's own endpoints.
+    Own(Own, Option<Arc<Identity>>, Option<Permit>),
+    /// A CORS preflight: no token, no charge.
+    Preflight,
+}
+
+/// A request that did not pass, and who it came from as far as that is known.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) reject: Reject,
+    pub(super) identity: Option<Arc<Identity>>,
+    pub(super) policy: Option<limit::Policy>,
+    pub(super) auth: Option<&'static str>,
+}
+
+impl From<Reject> for Refused {
+    fn from(reject: Reject) -> Self {
+        Self { reject, identity: None, policy: None, auth: None }
+    }
+}
+
+impl From<limit::Refusal> for Refused {
+    fn from(refusal: limit::Refusal) -> Self {
+        let reject = Reject::limited(refusal.limit, refusal.retry_after_s);
+        Self { policy: Some(refusal.policy), ..Self::from(reject) }
+    }
+}
+
+impl From<identity::Refusal> for Refused {
+    fn from(refusal: identity::Refusal) -> Self {
+        let reject = Reject::unauthorized(refusal.message(), refusal.token_was_sent());
+        Self { auth: Some(refusal.label()), ..Self::from(reject) }
+    }
+}
+
+/// What the checks of one core keep.
+pub(super) struct Checks {
+    pub(super) limits: limit::Core,
+    pub(super) tokens: identity::Cache,
+}
+
+/// DESIGN section 3, "A request's way": each step's refusal is final.
+pub(super) fn admit(
+    request: &Request<'_, '_>,
+    client: IpAddr,
+    rules: &Rules,
+    checks: &mut Checks,
+) -> Result<Admitted, Refused> {
+    let ip = IpKey::from(client);
+    let found = rules.routes.find(request.path).map_err(|why| Reject::ambiguous(why.message()))?;
+    if is_preflight(request) {
+        return Ok(Admitted::Preflight);
+    }
+    match found {
+        Match::Own(own) if own.is_exempt() => Ok(Admitted::Own(own, None, None)),
+        Match::Own(own) if own.needs_identity() => {
+            let identity = identify_caller(request, ip, rules, checks)?;
+            Ok(Admitted::Own(own, Some(identity), None))
+        }
+        Match::Own(own) => {
+            checks.limits.peek_ip(ip, COST, &clock::now_ns)?;
+            let permit = checks.limits.take(None, Some(ip), COST, &clock::now_ns)?;
+            Ok(Admitted::Own(own, None, Some(permit)))
+        }
+        Match::Upstream(hit) => {
+            let (identity, permit) = check(request, ip, hit.public, rules, checks)?;
+            let (service, route) = (hit.service, hit.rule);
+            Ok(Admitted::Forward(Ticket { service, route, identity, permit }))
+        }
+        Match::None { public } => {
+            let (identity, _) = check(request, ip, public, rules, checks)?;
+            Err(Refused { identity, ..Refused::from(Reject::not_found()) })
+        }
+    }
+}
+
+/// Steps 2 to 4: the IP's peek, identity, both limits.
+fn check(
+    request: &Request<'_, '_>,
+    ip: IpKey,
+    public: bool,
+    rules: &Rules,
+    checks: &mut Checks,
+) -> Result<(Option<Arc<Identity>>, Permit), Refused> {
+    checks.limits.peek_ip(ip, COST, &clock::now_ns)?;
+    let required = rules.config.auth.required;
+    let identity = match (public, required) {
+        (true, _) => None,
+        (false, true) => match identify(request, rules, checks) {
+            Ok(identity) => Some(identity),
+            Err(refusal) => {
+                checks.limits.charge_ip(ip, COST, &clock::now_ns);
+                return Err(refusal.into());
+            }
+        },
+        (false, false) => identify(request, rules, checks).ok(),
+    };
+    let organization = identity.as_deref().and_then(Identity::organization_key).map(OrgKey::new);
+    match checks.limits.take(organization, Some(ip), COST, &clock::now_ns) {
+        Ok(permit) => Ok((identity, permit)),
+        Err(refusal) => Err(Refused { identity, ..Refused::from(refusal) }),
+    }
+}
+
+/// `/rate-limit/info` and `/admin/*`: a valid token is neither limited nor charged, so that an admin behind a blocked address
+/// can reset it; an invalid one is charged, and refused from a blocked address.
+fn identify_caller(
+    request: &Request<'_, '_>,
+    ip: IpKey,
+    rules: &Rules,
+    checks: &mut Checks,
+) -> Result<Arc<Identity>, Refused> {
+    match identify(request, rules, checks) {
+        Ok(identity) => Ok(identity),
+        Err(refusal) => {
+            checks.limits.peek_ip(ip, COST, &clock::now_ns)?;
+            checks.limits.charge_ip(ip, COST, &clock::now_ns);
+            Err(refusal.into())
+        }
+    }
+}
+
+fn identify(
+    request: &Request<'_, '_>,
+    rules: &Rules,
+    checks: &mut Checks,
+) -> Result<Arc<Identity>, identity::Refusal> {
+    let fields = request.fields.iter().filter(|field| field.kind == Name::Authorization);
+    let token = identity::bearer(fields.map(|field| field.value))?;
+    let verifier = rules.verifier.as_ref().ok_or(identity::Refusal::NOT_CONFIGURED)?;
+    checks.tokens.identify(verifier, token, clock::unix_ms())
+}
+
+/// OPTIONS with `Origin` and `Access-Control-Request-Method` (Fetch standard, CORS-preflight request).
+fn is_preflight(request: &Request<'_, '_>) -> bool {
+    let has = |name: Name| request.fields.iter().any(|field| field.kind == name);
+    request.method == Method::Options
+        && has(Name::Origin)
+        && has(Name::AccessControlRequestMethod)
+}
+
+/// The client's address: DESIGN "Client IP".
+pub(super) fn client_address(
+    request: &Request<'_, '_>,
+    peer: IpAddr,
+    trust: &forwarded::Trust,
+) -> IpAddr {
+    let of = |name: Name| {
+        request.fields.iter().filter(move |field| field.kind == name).map(|field| field.value)
+    };
+    trust.client(peer, of(Name::XForwardedFor), of(Name::Forwarded))
+}

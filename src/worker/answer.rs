@@ -1,0 +1,292 @@
+//! Answers that the gateway gives itself: refusals, preflights, and what the control thread answers for own endpoints. Not the
+//! decision. Invariants: every answer carries the fields of DESIGN section 3; a request body that nobody wants is dropped in
+//! bounded time and size before the connection is used again.
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::connection::Client;
+use super::relay::{Body, discard};
+use super::shard::Shard;
+use crate::http1::{reason, write};
+use crate::mailbox::{Call, Caller, OWN_BODY_BYTES_MAX, OwnCall};
+use crate::metrics::CloseReason;
+use crate::net::{Buf, Broken, Reader, Stream, Writer, clock};
+use crate::reject::Reject;
+
+use super::draft::Draft;
+
+/// A pending body of at most this size is dropped so that the connection can be kept.
+const DISCARD_BYTES_MAX: u64 = 64 * 1024;
+
+/// And within this time.
+const DISCARD_MS: u64 = 1_000;
+
+/// What is remembered of a request until its end.
+pub(super) struct Facts {
+    pub(super) started_ns: u64,
+    /// Label indices for the metrics.
+    pub(super) route: usize,
+    pub(super) method: usize,
+    /// HTTP/1.x of the client.
+    pub(super) minor: u8,
+    pub(super) head_request: bool,
+    /// The client allows the connection to be used again.
+    pub(super) keep_alive: bool,
+    /// Fields that every answer to this request carries, ready to be copied.
+    pub(super) own: Buf,
+    /// For the access log; `None` when it is off.
+    pub(super) draft: Option<Draft>,
+}
+
+impl Facts {
+    pub(super) fn micros(&self) -> u64 {
+        clock::now_ns().saturating_sub(self.started_ns) / 1_000
+    }
+
+    /// `X-Response-Time`, with two decimals, and the fields that were prepared.
+    pub(super) fn write_own(&self, out: &mut Vec<u8>) {
+        let hundredths = self.micros() / 10;
+        out.extend_from_slice(b"X-Response-Time: ");
+        write::number(out, hundredths / 100);
+        out.push(b'.');
+        let digit = |value: u64| b'0' + u8::try_from(value % 10).unwrap_or(0);
+        out.extend_from_slice(&[digit(hundredths / 10), digit(hundredths)]);
+        out.extend_from_slice(b"ms\r\n");
+        out.extend_from_slice(self.own.filled());
+    }
+
+    /// The `Connection` field, where the version's default does not say it.
+    pub(super) fn write_connection(&self, out: &mut Vec<u8>, keep: bool) {
+        if !keep {
+            out.extend_from_slice(b"Connection: close\r\n");
+        } else if self.minor == 0 {
+            out.extend_from_slice(b"Connection: keep-alive\r\n");
+        }
+    }
+}
+
+/// An ended request.
+pub(super) struct Done {
+    pub(super) facts: Facts,
+    pub(super) status: u16,
+    pub(super) keep: Result<(), CloseReason>,
+}
+
+/// An answer that is known when the head has been read.
+pub(super) struct Answer {
+    pub(super) facts: Facts,
+    pub(super) content: Content,
+    /// What is left of the request's body.
+    pub(super) pending: Body,
+    /// Nobody has told the client to send its body (it waits for 100-continue).
+    pub(super) withheld: bool,
+}
+
+/// What an answer says.
+pub(super) enum Content {
+    /// A refusal.
+    Reject(Reject),
+    /// 204 with the fields of a preflight.
+    Preflight(Buf),
+    /// What the control thread answered.
+    Response(http::Response<Bytes>),
+}
+
+/// Sends an answer, drops what is left of the request's body, and says whether the connection goes on.
+pub(super) async fn send<S: Stream>(
+    client: &mut Client<S>,
+    answer: Answer,
+    shard: &Shard<S>,
+) -> Done {
+    let Answer { facts, content, mut pending, withheld } = answer;
+    let mut keep = keeps(&content, &facts, shard.is_draining());
+    let mut nowhere = shard.buffers.small();
+    if keep.is_ok() && pending.take(&mut client.inbox, &mut nowhere).is_err() {
+        keep = Err(CloseReason::BadRequest);
+    }
+    shard.buffers.put(nowhere);
+    let short = pending.length_left().is_some_and(|left| left <= DISCARD_BYTES_MAX);
+    if keep.is_ok() && !pending.is_done() && (withheld || !short) {
+        keep = Err(CloseReason::BodyAbandoned);
+    }
+    let mut out = shard.buffers.large();
+    let status = write_answer(&facts, &content, keep.is_ok(), shard, out.out());
+    let deadline = shard.deadlines.after(shard.snapshot().rules.times.write);
+    let count = out.len();
+    let written;
+    (written, out) = client.writer.write(out, count, deadline).await;
+    shard.buffers.put(out);
+    if let Err(broken) = written {
+        keep = Err(client_broke(broken));
+    }
+    if keep.is_ok() && !pending.is_done() {
+        let inbox = std::mem::take(&mut client.inbox);
+        let until = shard.deadlines.after(DISCARD_MS);
+        let complete;
+        (complete, client.inbox) =
+            discard(&mut client.reader, &mut pending, inbox, until).await;
+        if !complete {
+            keep = Err(CloseReason::BodyAbandoned);
+        }
+    }
+    Done { facts, status, keep }
+}
+
+/// Whether the connection can go on after this answer, the body apart.
+fn keeps(content: &Content, facts: &Facts, draining: bool) -> Result<(), CloseReason> {
+    match content {
+        Content::Reject(reject) if reject.close && reject.status == 408 => {
+            Err(CloseReason::HeadTimeout)
+        }
+        Content::Reject(reject) if reject.close => Err(CloseReason::BadRequest),
+        Content::Reject(_) | Content::Preflight(_) | Content::Response(_) if draining => {
+            Err(CloseReason::Draining)
+        }
+        Content::Reject(_) | Content::Preflight(_) | Content::Response(_) if !facts.keep_alive => {
+            Err(CloseReason::KeepAliveOff)
+        }
+        Content::Reject(_) | Content::Preflight(_) | Content::Response(_) => Ok(()),
+    }
+}
+
+/// Why writing to a client ended a connection.
+pub(super) fn client_broke(broken: Broken) -> CloseReason {
+    match broken {
+        Broken::TimedOut => CloseReason::WriteTimeout,
+        Broken::Draining => CloseReason::Draining,
+        Broken::Evicted => CloseReason::Overload,
+        Broken::Gone | Broken::Failed => CloseReason::ClientReset,
+    }
+}
+
+fn write_answer<S: Stream>(
+    facts: &Facts,
+    content: &Content,
+    keep: bool,
+    shard: &Shard<S>,
+    out: &mut Vec<u8>,
+) -> u16 {
+    let mut body = Vec::new();
+    let (status, content_bytes): (u16, &[u8]) = match content {
+        Content::Reject(reject) => {
+            reject.body(&mut body);
+            (reject.status, &body)
+        }
+        Content::Preflight(_) => (204, b""),
+        Content::Response(response) => (response.status().as_u16(), response.body()),
+    };
+    write::status_line(out, status, reason(status).as_bytes());
+    facts.write_own(out);
+    match content {
+        Content::Reject(reject) => {
+            shard.write_date(out);
+            out.extend_from_slice(b"Content-Type: application/json\r\n");
+            reject.fields(out);
+        }
+        Content::Preflight(fields) => {
+            shard.write_date(out);
+            out.extend_from_slice(fields.filled());
+        }
+        Content::Response(response) => {
+            for (name, value) in response.headers() {
+                if name != http::header::CONTENT_LENGTH {
+                    write::field(out, name.as_str(), value.as_bytes());
+                }
+            }
+            shard.write_date(out);
+        }
+    }
+    if status != 204 {
+        out.extend_from_slice(b"Content-Length: ");
+        write::number(out, content_bytes.len() as u64);
+        out.extend_from_slice(b"\r\n");
+    }
+    facts.write_connection(out, keep);
+    out.extend_from_slice(b"\r\n");
+    if !facts.head_request {
+        out.extend_from_slice(content_bytes);
+    }
+    status
+}
+
+/// A request for an own endpoint, its body still to come.
+pub(super) struct OwnRequest {
+    pub(super) facts: Facts,
+    pub(super) head: http::Request<()>,
+    pub(super) caller: Caller,
+    pub(super) body: Body,
+    pub(super) withheld: bool,
+}
+
+/// Reads the body, asks the control thread and sends its answer.
+pub(super) async fn own<S: Stream>(
+    client: &mut Client<S>,
+    request: OwnRequest,
+    shard: &Shard<S>,
+) -> Done {
+    let OwnRequest { facts, head, caller, mut body, withheld } = request;
+    let gathered = gather(client, &mut body, withheld, shard).await;
+    let content = match gathered {
+        Ok(bytes) => ask(head, caller, bytes, shard).await,
+        Err(reject) => Content::Reject(reject),
+    };
+    let answer = Answer { facts, content, pending: body, withheld: false };
+    send(client, answer, shard).await
+}
+
+/// The body of an own endpoint is small and taken whole, up to its bound.
+async fn gather<S: Stream>(
+    client: &mut Client<S>,
+    body: &mut Body,
+    withheld: bool,
+    shard: &Shard<S>,
+) -> Result<Bytes, Reject> {
+    if body.is_done() {
+        return Ok(Bytes::new());
+    }
+    let mut gathered = Buf::with_capacity(OWN_BODY_BYTES_MAX + 1024);
+    if withheld {
+        super::forward::say_continue(client, shard).await;
+    }
+    loop {
+        if body.take(&mut client.inbox, &mut gathered).is_err() {
+            let what = "The request body's chunked framing is malformed";
+            return Err(Reject::malformed(400, what));
+        }
+        if gathered.len() > OWN_BODY_BYTES_MAX || (gathered.room() < 64 && !body.is_done()) {
+            return Err(Reject { close: true, ..Reject::too_large() });
+        }
+        if body.is_done() {
+            return Ok(Bytes::copy_from_slice(gathered.filled()));
+        }
+        client.inbox.compact();
+        let deadline = shard.deadlines.after(shard.snapshot().rules.times.body);
+        let inbox = std::mem::take(&mut client.inbox);
+        let read;
+        (read, client.inbox) = client.reader.read(inbox, deadline).await;
+        if !matches!(read, Ok(count) if count > 0) {
+            let what = "The request body did not arrive in time (BODY_TIMEOUT)";
+            return Err(Reject::too_slow(what));
+        }
+    }
+}
+
+async fn ask<S: Stream>(
+    head: http::Request<()>,
+    caller: Caller,
+    body: Bytes,
+    shard: &Shard<S>,
+) -> Content {
+    let (mut parts, ()) = head.into_parts();
+    parts.extensions.insert(caller);
+    let request = http::Request::from_parts(parts, body);
+    let (reply, answered) = oneshot::channel();
+    if shard.setup.outbox.try_send(Call::Own(OwnCall { request, reply })).is_err() {
+        return Content::Reject(Reject::unavailable("The gateway is overloaded"));
+    }
+    match answered.await {
+        Ok(response) => Content::Response(response),
+        Err(_) => Content::Reject(Reject::internal("The gateway could not answer this request")),
+    }
+}

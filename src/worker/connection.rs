@@ -1,0 +1,138 @@
+//! THE STORY of a request: read a head, decide, forward or answer, record; again until the connection ends. Everything else in
+//! this wing is a detail of one of these lines. Invariant: a connection ends with a reason, and after a reason nothing more is
+//! read as a request.
+
+use std::net::IpAddr;
+
+use super::answer;
+use super::decide::{Decision, decide};
+use super::forward::forward;
+use super::shard::Shard;
+use crate::http1;
+use crate::metrics::CloseReason;
+use crate::net::{Broken, Buf, Reader, Stream, Writer};
+use crate::reject::Reject;
+
+/// How long an ended connection is still read from, so that our last answer is not lost to a reset (RFC 9112 9.6).
+const LINGER_MS: u64 = 1_000;
+
+/// Bytes read and dropped while lingering.
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+
+/// A downstream connection.
+pub(super) struct Client<S: Stream> {
+    pub(super) reader: S::Reader,
+    pub(super) writer: S::Writer,
+    /// What was read and belongs to no request yet.
+    pub(super) inbox: Buf,
+    /// The TCP peer, IPv4-mapped addresses as IPv4.
+    pub(super) peer: IpAddr,
+}
+
+/// Serves one connection until it ends.
+pub(super) async fn serve<S: Stream>(mut client: Client<S>, shard: &Shard<S>) -> CloseReason {
+    loop {
+        let head = match client.read_head(shard).await {
+            Ok(head) => head,
+            Err(reason) => return reason,
+        };
+        let done = match decide(&mut client, head, shard) {
+            Decision::Forward(exchange) => forward(&mut client, exchange, shard).await,
+            Decision::Own(call) => answer::own(&mut client, call, shard).await,
+            Decision::Answer(answer) => answer::send(&mut client, answer, shard).await,
+        };
+        let keep = done.keep;
+        shard.record(done);
+        if let Err(reason) = keep {
+            client.linger(reason, shard).await;
+            return reason;
+        }
+    }
+}
+
+impl<S: Stream> Client<S> {
+    /// Reads until a whole head is there; its length, or the answer that its sender gets instead.
+    async fn read_head(&mut self, shard: &Shard<S>) -> Result<Result<usize, Reject>, CloseReason> {
+        let times = shard.snapshot().rules.times;
+        let mut scanned = 0;
+        self.inbox.compact();
+        let mut deadline = shard.deadlines.after(times.idle);
+        let mut begun = !self.inbox.is_empty();
+        if begun {
+            deadline = shard.deadlines.after(times.head);
+        }
+        loop {
+            match http1::head_end(self.inbox.filled(), &mut scanned, http1::HEAD_BYTES_MAX) {
+                Ok(Some(length)) => return Ok(Ok(length)),
+                Ok(None) => {}
+                Err(fault) => return Ok(Err(Reject::malformed(fault.status(), fault.message()))),
+            }
+            if !begun && !self.inbox.is_empty() {
+                begun = true;
+                deadline = shard.deadlines.after(times.head);
+            }
+            if shard.is_draining() && !begun {
+                return Err(CloseReason::Draining);
+            }
+            self.reader.idle(!begun);
+            let inbox = std::mem::take(&mut self.inbox);
+            let read;
+            (read, self.inbox) = self.reader.read(inbox, deadline).await;
+            self.reader.idle(false);
+            match read {
+                Ok(0) if begun => return Err(CloseReason::ClientReset),
+                Ok(0) => return Err(CloseReason::ClientClosed),
+                Ok(_) => {}
+                Err(Broken::TimedOut) if begun => {
+                    let what = "The request head did not arrive in time (HEAD_TIMEOUT)";
+                    return Ok(Err(Reject::too_slow(what)));
+                }
+                Err(broken) => return Err(idle_end(broken)),
+            }
+        }
+    }
+
+    /// Says goodbye: our end first, then what the peer still sends is read and dropped for a moment.
+    pub(super) async fn linger(&mut self, reason: CloseReason, shard: &Shard<S>) {
+        let unread = match reason {
+            CloseReason::BadRequest | CloseReason::BodyAbandoned | CloseReason::Overload => true,
+            CloseReason::KeepAliveOff | CloseReason::Draining => !self.inbox.is_empty(),
+            CloseReason::ClientClosed
+            | CloseReason::ClientReset
+            | CloseReason::IdleTimeout
+            | CloseReason::HeadTimeout
+            | CloseReason::BodyTimeout
+            | CloseReason::WriteTimeout
+            | CloseReason::UpstreamBroken
+            | CloseReason::Panic
+            | CloseReason::Failed => false,
+        };
+        if !unread {
+            return;
+        }
+        self.writer.finish();
+        let deadline = shard.deadlines.after(LINGER_MS);
+        let mut dropped = 0;
+        let mut inbox = std::mem::take(&mut self.inbox);
+        while dropped < LINGER_BYTES_MAX && inbox.len() + inbox.room() > 0 {
+            inbox.clear();
+            let read;
+            (read, inbox) = self.reader.read(inbox, deadline).await;
+            match read {
+                Ok(count) if count > 0 => dropped += count,
+                Ok(_) | Err(_) => break,
+            }
+        }
+        self.inbox = inbox;
+    }
+}
+
+/// Why a connection without a request under way ended.
+fn idle_end(broken: Broken) -> CloseReason {
+    match broken {
+        Broken::TimedOut => CloseReason::IdleTimeout,
+        Broken::Draining => CloseReason::Draining,
+        Broken::Evicted => CloseReason::Overload,
+        Broken::Gone | Broken::Failed => CloseReason::ClientReset,
+    }
+}

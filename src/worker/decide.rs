@@ -1,0 +1,232 @@
+//! From a head to what is done with it, in one synchronous step: parse, judge by `admit`, and write what goes out. Not I/O.
+//! Invariant: nothing borrowed from the head outlives this step, so that the buffer can move on with the body.
+
+use std::net::IpAddr;
+
+use super::admit::{Admitted, Refused, Ticket, admit, client_address};
+use super::answer::{Answer, Content, Facts, OwnRequest};
+use super::connection::Client;
+use super::draft::Draft;
+use super::heads;
+use super::relay::Body;
+use super::shard::Shard;
+use crate::config::Snapshot;
+use crate::http1::{self, Method, Name, Request, RequestBody, Scratch};
+use crate::mailbox::Caller;
+use crate::metrics::{self, LimitOutcome, LimitPolicy};
+use crate::net::{Buf, Stream, clock};
+use crate::reject::Reject;
+
+/// What is done with a request. By value: a box would be an allocation per request.
+pub(super) enum Decision {
+    Forward(Exchange),
+    Own(OwnRequest),
+    Answer(Answer),
+}
+
+/// A request on its way to a service.
+pub(super) struct Exchange {
+    /// The proof that it may go there.
+    pub(super) ticket: Ticket,
+    /// The head as it is sent upstream, and the first bytes of the body.
+    pub(super) out: Buf,
+    pub(super) facts: Facts,
+    /// What is left of the request's body.
+    pub(super) body: Body,
+    /// Sending it twice does no more than sending it once (RFC 9110 9.2.2).
+    pub(super) idempotent: bool,
+    /// The client waits for 100-continue.
+    pub(super) withheld: bool,
+}
+
+/// Judges the head in front of `client.inbox`, or passes the refusal on that reading it ended with.
+pub(super) fn decide<S: Stream>(
+    client: &mut Client<S>,
+    head: Result<usize, Reject>,
+    shard: &Shard<S>,
+) -> Decision {
+    let started_ns = clock::now_ns();
+    let snapshot = shard.snapshot();
+    let length = match head {
+        Ok(length) => length,
+        Err(reject) => return unreadable(client.peer, started_ns, reject, &snapshot, shard),
+    };
+    let bytes = client.inbox.filled().get(..length).unwrap_or_default();
+    let mut scratch = Scratch::new();
+    let mut decision = match http1::parse_request(bytes, &mut scratch) {
+        Ok(request) => judge(&request, client.peer, started_ns, &snapshot, shard),
+        Err(fault) => {
+            let reject = Reject::malformed(fault.status(), fault.message());
+            return unreadable(client.peer, started_ns, reject, &snapshot, shard);
+        }
+    };
+    client.inbox.consume(length);
+    if let Decision::Forward(exchange) = &mut decision {
+        // The first bytes of the body go with the head, in one write. A fault in them is found again, and said, on the way.
+        let _ = exchange.body.take(&mut client.inbox, &mut exchange.out);
+    }
+    decision
+}
+
+/// The answer to bytes that are no request: nothing is known of it but that.
+fn unreadable<S: Stream>(
+    peer: IpAddr,
+    started_ns: u64,
+    reject: Reject,
+    snapshot: &Snapshot,
+    shard: &Shard<S>,
+) -> Decision {
+    let mut own = shard.buffers.small();
+    heads::write_request_id(None, shard, own.out());
+    let id_end = own.len();
+    snapshot.rules.cors.fields(None, own.out());
+    let draft = shard.wants_log().then(|| {
+        let id = heads::request_id(&own, id_end);
+        Draft::new(shard.buffers.small(), b"-", b"-", id, peer)
+    });
+    let facts = Facts {
+        started_ns,
+        route: metrics::ROUTE_NONE,
+        method: metrics::method_index(b""),
+        minor: 1,
+        head_request: false,
+        keep_alive: false,
+        own,
+        draft,
+    };
+    let pending = Body::of_request(RequestBody::None, None);
+    answer(facts, Content::Reject(reject), pending, false)
+}
+
+fn judge<S: Stream>(
+    request: &Request<'_, '_>,
+    peer: IpAddr,
+    started_ns: u64,
+    snapshot: &Snapshot,
+    shard: &Shard<S>,
+) -> Decision {
+    let rules = &snapshot.rules;
+    let address = client_address(request, peer, &rules.trust);
+    let mut facts = facts(request, address, started_ns, snapshot, shard);
+    let body = Body::of_request(request.body, rules.config.bounds.body_bytes_max);
+    let withheld = request.expect_continue && !body.is_done();
+    if let (RequestBody::Length(length), Some(max)) =
+        (request.body, rules.config.bounds.body_bytes_max)
+        && length > max
+    {
+        return answer(facts, Content::Reject(Reject::too_large()), body, withheld);
+    }
+    let judged = admit(request, address, rules, &mut shard.checks.borrow_mut());
+    shard.count_verdict(&judged);
+    match judged {
+        Ok(Admitted::Forward(ticket)) => {
+            facts.route = metrics::ROUTE_RULES + ticket.route();
+            if let Some(draft) = &mut facts.draft {
+                draft.identity = ticket.identity().cloned();
+            }
+            ticket.permit().write_fields(facts.own.out());
+            let mut out = shard.buffers.small();
+            heads::write_request(request, &ticket, peer, &facts, snapshot, out.out());
+            let idempotent = !matches!(request.method, Method::Post | Method::Patch | Method::Other);
+            let exchange = Exchange { ticket, out, facts, body, idempotent, withheld };
+            Decision::Forward(exchange)
+        }
+        Ok(Admitted::Own(_, identity, permit)) => {
+            facts.route = metrics::ROUTE_OWN;
+            if let Some(draft) = &mut facts.draft {
+                draft.identity.clone_from(&identity);
+            }
+            if let Some(permit) = permit {
+                permit.write_fields(facts.own.out());
+            }
+            let caller = Caller { address, identity, public: true };
+            own(request, caller, facts, body, withheld)
+        }
+        Ok(Admitted::Preflight) => {
+            let mut fields = shard.buffers.small();
+            heads::write_preflight(request, snapshot, fields.out());
+            answer(facts, Content::Preflight(fields), body, withheld)
+        }
+        Err(Refused { reject, identity, .. }) => {
+            if let Some(draft) = &mut facts.draft {
+                draft.identity = identity;
+            }
+            answer(facts, Content::Reject(reject), body, withheld)
+        }
+    }
+}
+
+fn answer(facts: Facts, content: Content, pending: Body, withheld: bool) -> Decision {
+    Decision::Answer(Answer { facts, content, pending, withheld })
+}
+
+fn own(
+    request: &Request<'_, '_>,
+    caller: Caller,
+    facts: Facts,
+    body: Body,
+    withheld: bool,
+) -> Decision {
+    let mut head = http::Request::builder().method(request.method_text).uri(request.target);
+    for field in request.fields.iter().filter(|field| !field.hop) {
+        head = head.header(field.name, field.value);
+    }
+    match head.body(()) {
+        Ok(head) => Decision::Own(OwnRequest { facts, head, caller, body, withheld }),
+        // Our head rules are stricter than the http crate's, but for a target with unusual characters.
+        Err(_) => {
+            let reject = Reject::ambiguous("The target is not a valid URI for this endpoint");
+            answer(facts, Content::Reject(reject), body, withheld)
+        }
+    }
+}
+
+fn facts<S: Stream>(
+    request: &Request<'_, '_>,
+    address: IpAddr,
+    started_ns: u64,
+    snapshot: &Snapshot,
+    shard: &Shard<S>,
+) -> Facts {
+    let value = |name: Name| {
+        request.fields.iter().find(|field| field.kind == name).map(|field| field.value)
+    };
+    let mut own = shard.buffers.small();
+    heads::write_request_id(value(Name::XRequestId), shard, own.out());
+    let id_end = own.len();
+    snapshot.rules.cors.fields(value(Name::Origin), own.out());
+    let draft = shard.wants_log().then(|| {
+        let id = heads::request_id(&own, id_end);
+        let method = request.method_text.as_bytes();
+        Draft::new(shard.buffers.small(), method, request.path.as_bytes(), id, address)
+    });
+    Facts {
+        started_ns,
+        route: metrics::ROUTE_NONE,
+        method: metrics::method_index(request.method_text.as_bytes()),
+        minor: request.minor,
+        head_request: request.method == Method::Head,
+        keep_alive: request.keep_alive,
+        own,
+        draft,
+    }
+}
+
+impl<S: Stream> Shard<S> {
+    /// Counts what `admit` found, by policy and reason.
+    fn count_verdict(&self, judged: &Result<Admitted, Refused>) {
+        let metrics = self.metrics();
+        if let Err(refused) = judged {
+            if let Some(policy) = refused.policy {
+                let policy = match policy {
+                    crate::limit::Policy::Organization => LimitPolicy::Organization,
+                    crate::limit::Policy::Ip => LimitPolicy::Ip,
+                };
+                metrics.limit(policy, LimitOutcome::Refused);
+            }
+            if let Some(reason) = refused.auth {
+                metrics.auth_failed(reason);
+            }
+        }
+    }
+}

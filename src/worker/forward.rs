@@ -1,0 +1,426 @@
+//! One exchange with a service: connect or reuse, send the head, relay both bodies, give the connection back if it is clean.
+//! Not the judging: it demands a `Ticket`. Invariants: a request is sent a second time only where that cannot do anything
+//! twice; an upstream connection goes back to the pool only after a complete answer with nothing unread; once the client's
+//! head is out, a failure shows as a broken message and never as a complete one.
+
+use std::cell::Cell;
+
+use super::answer::{Answer, Content, Done, Facts, client_broke, send};
+use super::connection::Client;
+use super::decide::Exchange;
+use super::heads::{self, Head, ResponseHead};
+use super::relay::{Body, Cut, Pace, Pipe, pump};
+use super::shard::Shard;
+use super::upstream::{NoUpstream, Upstream};
+use crate::http1::{self, RESPONSE_HEAD_BYTES_MAX};
+use crate::mailbox::Call;
+use crate::metrics::{CloseReason, UpstreamEvent};
+use crate::net::{Broken, Buf, Reader, Stream, Writer, race};
+use crate::reject::Reject;
+
+/// Interim responses (1xx) before the final one; more is an upstream gone mad.
+const INTERIM_MAX: usize = 64;
+
+/// How an attempt ended.
+enum Ended {
+    /// The client's head is out.
+    Answered(Answered),
+    /// Nothing was sent to the client.
+    Unanswered(Failure),
+}
+
+struct Answered {
+    status: u16,
+    /// The client has the whole answer and may send the next request.
+    keep: Result<(), CloseReason>,
+    /// The upstream connection is clean.
+    clean: bool,
+    bytes: u64,
+}
+
+/// Why a service gave no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    /// Not a byte of the request was taken: the pooled connection was dead.
+    Unsent,
+    /// Closed or reset before the first byte of an answer.
+    Silent,
+    /// Closed or reset in the middle of the head.
+    HalfHead,
+    /// `RESPONSE_TIMEOUT`.
+    TimedOut,
+    /// What came is no HTTP/1.1 response.
+    Malformed(http1::Fault),
+    /// More than `INTERIM_MAX` interim responses.
+    Interims,
+    /// The client has left meanwhile.
+    ClientLeft(Broken),
+    /// The request's body went wrong; the upstream was broken off.
+    Body(Cut),
+    /// No connection could be had.
+    NoUpstream(NoUpstream),
+}
+
+/// Forwards an admitted request and sees it through.
+pub(super) async fn forward<S: Stream>(
+    client: &mut Client<S>,
+    mut exchange: Exchange,
+    shard: &Shard<S>,
+) -> Done {
+    let service = exchange.ticket.service();
+    let mut fresh = false;
+    loop {
+        let mut upstream = match lease(service, fresh, shard).await {
+            Ok(upstream) => upstream,
+            Err(none) => {
+                return fail(client, exchange, Failure::NoUpstream(none), shard).await;
+            }
+        };
+        client.writer.tie(&upstream.reader);
+        let body_begun = exchange.body.moved();
+        let ended = attempt(client, &mut upstream, &mut exchange, shard).await;
+        client.writer.untie();
+        match ended {
+            Ended::Answered(answered) => {
+                if answered.clean {
+                    shard.upstreams.give_back(service, upstream, shard.sweep.now_ms());
+                }
+                return finish(exchange, answered, shard);
+            }
+            // A pooled connection that its peer closed meanwhile: RUNTIME "Upstream pool".
+            Ended::Unanswered(failure @ (Failure::Silent | Failure::Unsent))
+                if upstream.reused
+                    && (exchange.idempotent || failure == Failure::Unsent)
+                    && exchange.body.moved() == body_begun =>
+            {
+                shard.metrics().upstream(service, UpstreamEvent::Retried);
+                exchange.out.rewind();
+                fresh = true;
+            }
+            Ended::Unanswered(failure) => return fail(client, exchange, failure, shard).await,
+        }
+    }
+}
+
+/// A connection to the service: the youngest idle one, or a new one.
+async fn lease<S: Stream>(
+    service: usize,
+    fresh: bool,
+    shard: &Shard<S>,
+) -> Result<Upstream<S>, NoUpstream> {
+    if !fresh && let Some(upstream) = shard.upstreams.reuse(service) {
+        shard.metrics().upstream(service, UpstreamEvent::Reused);
+        return Ok(upstream);
+    }
+    let within_ms = shard.snapshot().rules.times.connect;
+    let addresses = shard.addresses(service);
+    let opened = shard.upstreams.open(&addresses, within_ms).await;
+    let event = match opened {
+        Ok(_) => UpstreamEvent::Connected,
+        Err(_) => {
+            // A full mailbox has this request in it already.
+            let _ = shard.setup.outbox.try_send(Call::Resolve(service));
+            UpstreamEvent::ConnectFailed
+        }
+    };
+    shard.metrics().upstream(service, event);
+    opened
+}
+
+/// Sends the request and relays what comes back, both at once when a body is still coming.
+async fn attempt<S: Stream>(
+    client: &mut Client<S>,
+    upstream: &mut Upstream<S>,
+    exchange: &mut Exchange,
+    shard: &Shard<S>,
+) -> Ended {
+    let times = shard.snapshot().rules.times;
+    let response_ms = response_ms(exchange.ticket.service(), shard);
+    let out = std::mem::take(&mut exchange.out);
+    let count = out.len();
+    let deadline = shard.deadlines.after(response_ms);
+    let sent;
+    (sent, exchange.out) = upstream.writer.write(out, count, deadline).await;
+    if sent.is_err() && upstream.reused {
+        let untouched = exchange.out.len() == count;
+        return Ended::Unanswered(if untouched { Failure::Unsent } else { Failure::Silent });
+    }
+    if exchange.body.is_done() {
+        // Even a failed write may have been answered: a service that refuses early closes early.
+        let first_by = shard.deadlines.after(response_ms);
+        let upload_done = Cell::new(true);
+        let io = (&mut upstream.reader, &mut client.writer);
+        return download(io, &exchange.facts, first_by, &upload_done, shard).await;
+    }
+    if exchange.withheld && client.inbox.is_empty() && exchange.body.moved() == 0 {
+        say_continue(client, shard).await;
+    }
+    let upload_done = Cell::new(false);
+    let upload = upload(
+        (&mut client.reader, &mut upstream.writer),
+        std::mem::take(&mut client.inbox),
+        &mut exchange.body,
+        Pace { read_ms: times.body, write_ms: response_ms },
+        &upload_done,
+        shard,
+    );
+    let io = (&mut upstream.reader, &mut client.writer);
+    let download = download(io, &exchange.facts, u64::MAX, &upload_done, shard);
+    let (ended, uploaded) = race(download, upload).await;
+    match uploaded {
+        Some((Ok(()), inbox)) => {
+            client.inbox = inbox;
+            ended
+        }
+        Some((Err(cut), inbox)) => {
+            client.inbox = inbox;
+            cut_short(ended, Some(cut))
+        }
+        None => cut_short(ended, None),
+    }
+}
+
+/// Tells a client that withholds its body to send it (RFC 9110 10.1.1).
+pub(super) async fn say_continue<S: Stream>(client: &mut Client<S>, shard: &Shard<S>) {
+    let mut out = shard.buffers.small();
+    out.out().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+    let count = out.len();
+    let deadline = shard.deadlines.after(shard.snapshot().rules.times.write);
+    // A client that has gone is noticed when its body is read.
+    let (_, out) = client.writer.write(out, count, deadline).await;
+    shard.buffers.put(out);
+}
+
+/// The request's body was not sent whole: neither connection can carry another request.
+fn cut_short(ended: Ended, cut: Option<Cut>) -> Ended {
+    match (ended, cut) {
+        (Ended::Answered(answered), cut) => {
+            let reason = match cut {
+                Some(Cut::Source(Broken::TimedOut)) => CloseReason::BodyTimeout,
+                Some(Cut::Ended | Cut::Source(_)) => CloseReason::ClientReset,
+                Some(Cut::Malformed(_) | Cut::TooLarge) => CloseReason::BadRequest,
+                Some(Cut::Sink(_)) | None => CloseReason::BodyAbandoned,
+            };
+            let keep = answered.keep.and(Err(reason));
+            Ended::Answered(Answered { keep, clean: false, ..answered })
+        }
+        // A service that stopped reading and did not answer: what its own side did says more.
+        (unanswered, Some(Cut::Sink(_)) | None) => unanswered,
+        (Ended::Unanswered(_), Some(cut)) => Ended::Unanswered(Failure::Body(cut)),
+    }
+}
+
+/// Moves the rest of the request's body up. A fault breaks the upstream off, so that no half request looks whole.
+async fn upload<S: Stream>(
+    io: (&mut S::Reader, &mut S::Writer),
+    inbox: Buf,
+    body: &mut Body,
+    pace: Pace,
+    done: &Cell<bool>,
+    shard: &Shard<S>,
+) -> (Result<(), Cut>, Buf) {
+    let (from, to) = io;
+    let pipe = Pipe { inbox, out: shard.buffers.small() };
+    let ground = (&shard.deadlines, &shard.buffers);
+    let (moved, pipe) = pump(from, to, body, pipe, pace, ground).await;
+    shard.buffers.put(pipe.out);
+    match moved {
+        Ok(()) | Err(Cut::Sink(_)) => {
+            if !done.replace(true) {
+                to.answer_by(shard.deadlines.after(pace.write_ms));
+            }
+        }
+        Err(_) => to.abort(),
+    }
+    (moved, pipe.inbox)
+}
+
+/// Relays the answer. `upload_done` becomes true when the head is out too: from then on the body's own pace counts.
+async fn download<S: Stream>(
+    io: (&mut S::Reader, &mut S::Writer),
+    facts: &Facts,
+    first_by: u64,
+    upload_done: &Cell<bool>,
+    shard: &Shard<S>,
+) -> Ended {
+    let (from, to) = io;
+    let pipe = Pipe { inbox: shard.buffers.small(), out: shard.buffers.small() };
+    let (head, mut pipe) = read_head::<S>(from, to, facts, first_by, pipe, shard).await;
+    upload_done.set(true);
+    let ended = match head {
+        Err(failure) => Ended::Unanswered(failure),
+        Ok(head) => {
+            let answered;
+            (answered, pipe) = relay_answer::<S>(from, to, head, pipe, shard).await;
+            Ended::Answered(answered)
+        }
+    };
+    shard.buffers.put(pipe.inbox);
+    shard.buffers.put(pipe.out);
+    ended
+}
+
+/// Reads up to the final head and writes the client's into `pipe.out`; interim responses go out on the way.
+async fn read_head<S: Stream>(
+    from: &mut S::Reader,
+    to: &mut S::Writer,
+    facts: &Facts,
+    first_by: u64,
+    mut pipe: Pipe,
+    shard: &Shard<S>,
+) -> (Result<ResponseHead, Failure>, Pipe) {
+    let mut scanned = 0;
+    let mut interims = 0;
+    let mut deadline = first_by;
+    loop {
+        let end = http1::head_end(pipe.inbox.filled(), &mut scanned, RESPONSE_HEAD_BYTES_MAX);
+        let length = match end {
+            Err(fault) => return (Err(Failure::Malformed(fault)), pipe),
+            Ok(length) => length,
+        };
+        if let Some(length) = length {
+            let out = pipe.out.out();
+            let draining = shard.is_draining();
+            match heads::write_response(&mut pipe.inbox, length, facts, draining, shard, out) {
+                Err(fault) => return (Err(Failure::Malformed(fault)), pipe),
+                Ok(Head::Final(head)) => return (Ok(head), pipe),
+                Ok(Head::Interim) => {}
+            }
+            scanned = 0;
+            interims += 1;
+            if interims > INTERIM_MAX {
+                return (Err(Failure::Interims), pipe);
+            }
+            let count = pipe.out.len();
+            let write_by = shard.deadlines.after(shard.snapshot().rules.times.write);
+            let written;
+            (written, pipe.out) = to.write(pipe.out, count, write_by).await;
+            pipe.out.clear();
+            if let Err(broken) = written {
+                return (Err(Failure::ClientLeft(broken)), pipe);
+            }
+            continue;
+        }
+        if pipe.inbox.room() == 0 {
+            pipe.inbox.grow(RESPONSE_HEAD_BYTES_MAX);
+        }
+        let begun = !pipe.inbox.is_empty();
+        let read;
+        (read, pipe.inbox) = from.read(pipe.inbox, deadline).await;
+        match read {
+            Ok(0) | Err(Broken::Failed) if begun => return (Err(Failure::HalfHead), pipe),
+            Ok(0) | Err(Broken::Failed) => return (Err(Failure::Silent), pipe),
+            Ok(_) => {}
+            Err(Broken::TimedOut) => return (Err(Failure::TimedOut), pipe),
+            Err(broken) => return (Err(Failure::ClientLeft(broken)), pipe),
+        }
+        if !begun {
+            deadline = shard.deadlines.after(shard.snapshot().rules.times.read);
+        }
+    }
+}
+
+/// Moves the answer's body down, its head first, in one write where they came together.
+async fn relay_answer<S: Stream>(
+    from: &mut S::Reader,
+    to: &mut S::Writer,
+    mut head: ResponseHead,
+    pipe: Pipe,
+    shard: &Shard<S>,
+) -> (Answered, Pipe) {
+    let times = shard.snapshot().rules.times;
+    let pace = Pace { read_ms: times.read, write_ms: times.write };
+    let ground = (&shard.deadlines, &shard.buffers);
+    let until_close = !head.keep && head.body.ends_with_close();
+    let (moved, pipe) = pump(from, to, &mut head.body, pipe, pace, ground).await;
+    let keep = match moved {
+        Ok(()) if head.keep => Ok(()),
+        Ok(()) if shard.is_draining() => Err(CloseReason::Draining),
+        Ok(()) => Err(CloseReason::KeepAliveOff),
+        Err(Cut::Sink(broken) | Cut::Source(broken @ Broken::Gone)) => Err(client_broke(broken)),
+        Err(Cut::Ended | Cut::Source(_) | Cut::Malformed(_) | Cut::TooLarge) => {
+            if until_close {
+                // Closing would say "complete" to a client that reads until then.
+                to.abort();
+            }
+            Err(CloseReason::UpstreamBroken)
+        }
+    };
+    // Bytes after the answer belong to nobody: such a connection is never used again.
+    let clean = moved.is_ok() && head.reusable && pipe.inbox.is_empty();
+    let answered = Answered { status: head.status, keep, clean, bytes: head.body.moved() };
+    (answered, pipe)
+}
+
+fn finish<S: Stream>(exchange: Exchange, answered: Answered, shard: &Shard<S>) -> Done {
+    let Exchange { out, mut facts, body, .. } = exchange;
+    shard.buffers.put(out);
+    let metrics = shard.metrics();
+    metrics.bytes_in(body.moved());
+    metrics.bytes_out(answered.bytes);
+    if let Some(draft) = &mut facts.draft {
+        draft.bytes_in = body.moved();
+        draft.bytes_out = answered.bytes;
+    }
+    Done { facts, status: answered.status, keep: answered.keep }
+}
+
+/// Answers for a service that did not, or ends the connection of a client that left.
+async fn fail<S: Stream>(
+    client: &mut Client<S>,
+    exchange: Exchange,
+    failure: Failure,
+    shard: &Shard<S>,
+) -> Done {
+    let service = exchange.ticket.service();
+    let Exchange { out, facts, body, withheld, .. } = exchange;
+    shard.buffers.put(out);
+    let snapshot = shard.snapshot();
+    let name = snapshot.rules.config.services.get(service).map_or("", |s| s.name.as_str());
+    let reject = match failure {
+        Failure::ClientLeft(broken) => {
+            return Done { facts, status: 499, keep: Err(client_broke(broken)) };
+        }
+        Failure::Body(Cut::Ended | Cut::Source(Broken::Failed | Broken::Gone)) => {
+            return Done { facts, status: 499, keep: Err(CloseReason::ClientReset) };
+        }
+        Failure::Body(Cut::Malformed(fault)) => Reject::malformed(fault.status(), fault.message()),
+        Failure::Body(Cut::TooLarge) => Reject::too_large(),
+        Failure::Body(Cut::Source(_) | Cut::Sink(_)) => {
+            Reject::too_slow("The request body did not arrive in time (BODY_TIMEOUT)")
+        }
+        Failure::Silent | Failure::Unsent => Reject::bad_gateway(name, "closed the connection without an answer"),
+        Failure::HalfHead => Reject::bad_gateway(name, "broke off in the middle of its answer"),
+        Failure::Interims => Reject::bad_gateway(name, "sent too many interim responses"),
+        Failure::Malformed(_) => Reject::bad_gateway(name, "sent a malformed answer"),
+        Failure::TimedOut => Reject::gateway_timeout(name, "did not answer in time"),
+        Failure::NoUpstream(NoUpstream::TimedOut) => {
+            Reject::gateway_timeout(name, "could not be connected to in time")
+        }
+        Failure::NoUpstream(NoUpstream::Refused) => {
+            Reject::bad_gateway(name, "refused the connection")
+        }
+        Failure::NoUpstream(NoUpstream::Unresolved) => {
+            Reject::bad_gateway(name, "has no known address (its name does not resolve)")
+        }
+    };
+    if reject.status >= 500 {
+        let detail = match failure {
+            Failure::Malformed(fault) => fault.message(),
+            _ => "",
+        };
+        shard.warn(name, &reject, detail);
+    }
+    let answer = Answer { facts, content: Content::Reject(reject), pending: body, withheld };
+    let mut done = send(client, answer, shard).await;
+    if done.keep.is_err() && matches!(failure, Failure::Body(Cut::Source(_))) {
+        done.keep = Err(CloseReason::BodyTimeout);
+    }
+    done
+}
+
+fn response_ms<S: Stream>(service: usize, shard: &Shard<S>) -> u64 {
+    let snapshot = shard.snapshot();
+    let services = &snapshot.rules.config.services;
+    services.get(service).map_or(30_000, |service| crate::config::ms(service.response_timeout))
+}

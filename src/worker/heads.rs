@@ -1,0 +1,220 @@
+//! Heads that the gateway writes: the request as the service gets it, the response as the client gets it. Not the parsing.
+//! Invariant: what is sent is written from parsed parts, with one framing, one `Host`, and our own fields exactly once.
+
+use std::net::IpAddr;
+
+use super::admit::Ticket;
+use super::answer::Facts;
+use super::relay::Body;
+use super::shard::Shard;
+use crate::config::Snapshot;
+use crate::http1::{self, Fault, Field, Name, Request, ResponseBody, Scratch, write};
+use crate::net::{Buf, Stream};
+
+/// `X-Request-ID: `, the prefix of every own block.
+const REQUEST_ID: &[u8] = b"X-Request-ID: ";
+
+/// Keeps an inbound identifier that is safe to log and pass on, replaces any other.
+pub(super) fn write_request_id<S: Stream>(
+    inbound: Option<&[u8]>,
+    shard: &Shard<S>,
+    out: &mut Vec<u8>,
+) {
+    let fine = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    out.extend_from_slice(REQUEST_ID);
+    match inbound {
+        Some(id) if (1..=64).contains(&id.len()) && id.iter().all(fine) => {
+            out.extend_from_slice(id);
+        }
+        Some(_) | None => shard.write_request_id(out),
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The identifier that `write_request_id` wrote first into `own`, up to `end`.
+pub(super) fn request_id(own: &Buf, end: usize) -> &[u8] {
+    own.filled().get(REQUEST_ID.len()..end.saturating_sub(2)).unwrap_or_default()
+}
+
+/// The request's head for its service: DESIGN "Identity", HTTP.md "hop-by-hop".
+pub(super) fn write_request(
+    request: &Request<'_, '_>,
+    ticket: &Ticket,
+    peer: IpAddr,
+    facts: &Facts,
+    snapshot: &Snapshot,
+    out: &mut Vec<u8>,
+) {
+    let rules = &snapshot.rules;
+    let Some(service) = rules.config.services.get(ticket.service()) else { return };
+    let (base, rest) = rules.routes.upstream_target(ticket.route(), request.target);
+    write::request_line(out, request.method_text, &[base], rest);
+    write::field(out, "Host", service.authority.as_bytes());
+    let trusted = rules.trust.trusts(peer);
+    write::copy_fields(out, request.fields, |field| passes(field, trusted));
+    if request.te_trailers {
+        out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
+    }
+    if let Some(identity) = ticket.identity() {
+        out.extend_from_slice(identity.upstream_fields());
+    }
+    write_forwarding(request, ticket, peer, trusted, snapshot, out);
+    let own = facts.own.filled();
+    let line_end = own.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    out.extend_from_slice(own.get(..line_end).unwrap_or_default());
+    write::request_body_framing(out, request.body);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Which of the client's fields reach a service. Identity is ours to say; forwarding fields are believed from trusted
+/// proxies only.
+fn passes(field: &Field<'_>, trusted: bool) -> bool {
+    match field.kind {
+        Name::Host
+        | Name::ContentLength
+        | Name::TransferEncoding
+        | Name::Expect
+        | Name::XUserId
+        | Name::XOrganizationId
+        | Name::XUserRole
+        | Name::XRequestId
+        | Name::XForwardedFor
+        | Name::XForwardedPrefix => false,
+        Name::XForwardedProto
+        | Name::XForwardedHost
+        | Name::XForwardedOther
+        | Name::Forwarded
+        | Name::XRealIp
+        | Name::TrueClientIp => trusted && !field.hop,
+        _ => !field.hop,
+    }
+}
+
+fn write_forwarding(
+    request: &Request<'_, '_>,
+    ticket: &Ticket,
+    peer: IpAddr,
+    trusted: bool,
+    snapshot: &Snapshot,
+    out: &mut Vec<u8>,
+) {
+    let rules = &snapshot.rules;
+    let has = |name: Name| trusted && request.fields.iter().any(|f| f.kind == name && !f.hop);
+    let inbound = request.fields.iter().filter(|field| field.kind == Name::XForwardedFor);
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    rules.trust.chain(peer, inbound.map(|field| field.value), out);
+    out.extend_from_slice(b"\r\n");
+    if !has(Name::XForwardedProto) {
+        out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
+    }
+    if !has(Name::XForwardedHost) && !request.authority.is_empty() {
+        write::field(out, "X-Forwarded-Host", request.authority.as_bytes());
+    }
+    if let Some(rule) = rules.config.routes.get(ticket.route()) {
+        write::field(out, "X-Forwarded-Prefix", rule.prefix.as_bytes());
+    }
+}
+
+/// The fields of a preflight's answer.
+pub(super) fn write_preflight(request: &Request<'_, '_>, snapshot: &Snapshot, out: &mut Vec<u8>) {
+    let value = |name: Name| {
+        request.fields.iter().find(|field| field.kind == name).map(|field| field.value)
+    };
+    let headers = value(Name::AccessControlRequestHeaders);
+    snapshot.rules.cors.preflight(value(Name::Origin), headers, out);
+}
+
+/// What a response head says about what follows it.
+pub(super) struct ResponseHead {
+    pub(super) status: u16,
+    pub(super) body: Body,
+    /// The upstream connection may be used again once the body has ended.
+    pub(super) reusable: bool,
+    /// The client's connection may be used again once the body has ended.
+    pub(super) keep: bool,
+}
+
+/// An interim response: what becomes of it.
+pub(super) enum Head {
+    /// 1xx: written to `out` when this client takes such.
+    Interim,
+    /// The answer, written to `out`.
+    Final(ResponseHead),
+}
+
+/// Reads the response head in front of `inbox` and writes the client's into `out`.
+pub(super) fn write_response<S: Stream>(
+    inbox: &mut Buf,
+    length: usize,
+    facts: &Facts,
+    draining: bool,
+    shard: &Shard<S>,
+    out: &mut Vec<u8>,
+) -> Result<Head, Fault> {
+    let mut scratch = Scratch::new();
+    let bytes = inbox.filled().get(..length).unwrap_or_default();
+    let response = http1::parse_response(bytes, &mut scratch, facts.head_request)?;
+    if response.status < 200 {
+        // RFC 9110 15.2: a 1.0 client knows no interim responses; 102 and unknown ones help nobody.
+        if facts.minor >= 1 && matches!(response.status, 100 | 103) {
+            write::status_line(out, response.status, response.reason);
+            write::copy_fields(out, response.fields, |field| !field.hop && relays(field.kind));
+            out.extend_from_slice(b"\r\n");
+        }
+        inbox.consume(length);
+        return Ok(Head::Interim);
+    }
+    let until_close = response.body == ResponseBody::UntilClose
+        || (response.body == ResponseBody::Chunked && facts.minor == 0);
+    let ends_with_close = until_close && facts.minor == 0;
+    let keep = facts.keep_alive && !draining && !ends_with_close;
+    let snapshot = shard.snapshot();
+    write::status_line(out, response.status, response.reason);
+    write::copy_fields(out, response.fields, |field| !field.hop && relays(field.kind));
+    let vary = response.fields.iter().filter(|field| field.kind == Name::Vary);
+    snapshot.rules.cors.merge_vary(vary.map(|field| field.value), out);
+    if !response.fields.iter().any(|field| field.kind == Name::Date) {
+        shard.write_date(out);
+    }
+    facts.write_own(out);
+    write_framing(&response, facts.minor, out);
+    facts.write_connection(out, keep);
+    out.extend_from_slice(b"\r\n");
+    let body = Body::of_response(response.body, facts.minor);
+    let reusable = response.keep_alive && response.body != ResponseBody::UntilClose;
+    let head = ResponseHead { status: response.status, body, reusable, keep };
+    inbox.consume(length);
+    Ok(Head::Final(head))
+}
+
+/// Which of a service's fields reach the client; the others are ours to write, exactly once.
+fn relays(name: Name) -> bool {
+    !matches!(
+        name,
+        Name::ContentLength
+            | Name::TransferEncoding
+            | Name::AccessControlRequestMethod
+            | Name::AccessControlRequestHeaders
+            | Name::AccessControlOther
+            | Name::XRequestId
+            | Name::XResponseTime
+            | Name::XRateLimit
+            | Name::Vary
+    )
+}
+
+fn write_framing(response: &http1::Response<'_, '_>, client_minor: u8, out: &mut Vec<u8>) {
+    match response.body {
+        ResponseBody::None => {
+            // HEAD and 304 tell the length that a GET would have had.
+            if let Some(length) = response.content_length {
+                write::number_field(out, "Content-Length", length);
+            }
+        }
+        ResponseBody::Length(length) => write::number_field(out, "Content-Length", length),
+        ResponseBody::Chunked | ResponseBody::UntilClose if client_minor >= 1 => {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        ResponseBody::Chunked | ResponseBody::UntilClose => {}
+    }
+}

@@ -1,0 +1,168 @@
+//! All that one core owns. Not shared with any other thread but through the three tables (limits, metrics, snapshot).
+//! Invariant: nothing here is borrowed across an `.await`.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::admit::Checks;
+use super::answer::Done;
+use super::upstream::Upstreams;
+use crate::access_log::CoreLog;
+use crate::config::{Rules, Snapshot};
+use crate::mailbox::Outbox;
+use crate::metrics::{self, Registry, State};
+use crate::net::{Pool, Stream, Sweep, clock};
+
+/// Time between two sweeps: how late a deadline may be noticed.
+pub(super) const TICK_MS: u64 = 20;
+
+/// Deadlines on the sweep's clock: exact to a tick, and free to make.
+pub(super) struct Deadlines {
+    sweep: Rc<Sweep>,
+}
+
+impl Deadlines {
+    pub(super) fn after(&self, ms: u64) -> u64 {
+        // The sweep's time is up to one tick old: a limit is never shorter than it says.
+        self.sweep.now_ms().saturating_add(ms).saturating_add(TICK_MS)
+    }
+}
+
+/// What a worker is given by `gateway`.
+pub struct Setup {
+    /// Which worker this is, from 0.
+    pub index: usize,
+    /// The current snapshot.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// The node's buckets.
+    pub limits: Arc<crate::limit::Node>,
+    /// Counters of all cores.
+    pub metrics: Arc<Registry>,
+    /// Draining, driver, health.
+    pub state: Arc<State>,
+    /// To the control thread.
+    pub outbox: Outbox,
+    /// This core's end of the access log.
+    pub log: CoreLog,
+    /// Connections that this worker may hold.
+    pub connections_max: usize,
+}
+
+/// A core's state.
+pub(super) struct Shard<S: Stream> {
+    pub(super) setup: Setup,
+    pub(super) checks: RefCell<Checks>,
+    pub(super) buffers: Pool,
+    pub(super) upstreams: Upstreams<S>,
+    pub(super) deadlines: Deadlines,
+    pub(super) sweep: Rc<Sweep>,
+    pub(super) log: RefCell<CoreLog>,
+    pub(super) connections: Cell<usize>,
+    current: RefCell<Rc<Arc<Snapshot>>>,
+    date: RefCell<String>,
+    ids: Cell<u64>,
+}
+
+impl<S: Stream> Shard<S> {
+    pub(super) fn new(mut setup: Setup) -> Self {
+        let snapshot = setup.snapshot.load_full();
+        let sweep = Sweep::of_thread();
+        let limits = crate::limit::Core::new(Arc::clone(&setup.limits), setup.index);
+        let log = std::mem::replace(&mut setup.log, CoreLog::silent());
+        let shard = Self {
+            checks: RefCell::new(Checks { limits, tokens: crate::identity::Cache::new() }),
+            buffers: Pool::default(),
+            upstreams: Upstreams::new(snapshot.rules.config.services.len()),
+            deadlines: Deadlines { sweep: Rc::clone(&sweep) },
+            sweep,
+            log: RefCell::new(log),
+            connections: Cell::new(0),
+            current: RefCell::new(Rc::new(snapshot)),
+            date: RefCell::new(String::new()),
+            ids: Cell::new(random_seed()),
+            setup,
+        };
+        shard.tick();
+        shard
+    }
+
+    /// The snapshot that holds now.
+    pub(super) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+        Rc::clone(&self.current.borrow())
+    }
+
+    /// The counters of this core.
+    pub(super) fn metrics(&self) -> &metrics::Core {
+        self.setup.metrics.core(self.setup.index)
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.setup.state.draining()
+    }
+
+    /// Addresses of a service, as last resolved.
+    pub(super) fn addresses(&self, service: usize) -> Vec<SocketAddr> {
+        self.current.borrow().addresses.get(service).cloned().unwrap_or_default()
+    }
+
+    /// `Date` for answers whose sender set none (RFC 9110 6.6.1).
+    pub(super) fn write_date(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"Date: ");
+        out.extend_from_slice(self.date.borrow().as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// A request identifier that no other request of this fleet has: 64 bits walked through by a random start (splitmix64).
+    pub(super) fn write_request_id(&self, out: &mut Vec<u8>) {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let state = self.ids.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.ids.set(state);
+        let mut mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        for shift in (0..16).rev() {
+            let nibble = usize::try_from((mixed >> (shift * 4)) & 15).unwrap_or(0);
+            out.push(HEX[nibble]);
+        }
+    }
+
+    /// Counts and logs an ended request, and takes its buffers back.
+    pub(super) fn record(&self, done: Done) {
+        let micros = done.facts.micros();
+        let metrics = self.metrics();
+        metrics.request(done.facts.route, done.facts.method, done.status, micros);
+        if let Some(draft) = done.facts.draft {
+            self.log.borrow_mut().access(&draft.line(done.status, micros));
+            self.buffers.put(draft.text);
+        }
+        self.buffers.put(done.facts.own);
+    }
+
+    /// Everything that is done now and then rather than per request.
+    pub(super) fn tick(&self) {
+        let now_ns = clock::now_ns();
+        let unix_ms = clock::unix_ms();
+        self.sweep.tick(now_ns / 1_000_000);
+        self.checks.borrow_mut().limits.tick(now_ns);
+        self.upstreams.expire(now_ns / 1_000_000);
+        self.log.borrow_mut().tick(unix_ms);
+        let date = httpdate::HttpDate::from(
+            std::time::UNIX_EPOCH + std::time::Duration::from_millis(unix_ms),
+        );
+        let mut text = self.date.borrow_mut();
+        text.clear();
+        let _ = std::fmt::Write::write_fmt(&mut *text, format_args!("{date}"));
+        if !Arc::ptr_eq(&self.setup.snapshot.load(), &self.current.borrow()) {
+            self.current.replace(Rc::new(self.setup.snapshot.load_full()));
+        }
+    }
+}
+
+fn random_seed() -> u64 {
+    // Without randomness from the system the identifiers start at the clock: still distinct within a process.
+    getrandom::u64().unwrap_or_else(|_| clock::now_ns())
+}
