@@ -274,3 +274,39 @@ fn healthcheck_needs_only_host_and_port() {
     assert_eq!(wrong.code, 1);
     assert!(wrong.err.starts_with("GATEWAY_PORT=x"), "{}", wrong.err);
 }
+
+#[test]
+fn a_demo_that_cannot_run_says_so_in_one_line() {
+    let directory = empty();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let environment = [
+        ("GATEWAY_HOST", "127.0.0.1"),
+        ("GATEWAY_PORT", port.as_str()),
+    ];
+    let demo = run(directory.path(), &["demo"], &environment);
+    assert_eq!((demo.code, demo.out.as_str()), (1, ""));
+    let begin = format!("cannot listen on 127.0.0.1:{port}: ");
+    assert!(
+        demo.err.starts_with(&begin) && demo.err.lines().count() == 1,
+        "{}",
+        demo.err
+    );
+    let address = format!("127.0.0.1:{port}");
+    let service = run(
+        directory.path(),
+        &["demo", "backend", "--listen", &address],
+        &[],
+    );
+    assert_eq!(service.code, 1);
+    assert!(
+        service.err.starts_with(&format!("backend on {address}: ")),
+        "{}",
+        service.err
+    );
+    assert_eq!(run(directory.path(), &["demo", "frontend"], &[]).code, 2);
+    assert_eq!(
+        run(directory.path(), &["demo", "--gateway-port", "x"], &[]).code,
+        78
+    );
+}
