@@ -3,9 +3,10 @@
 
 use std::io::Write as _;
 
-use dbpower_gateway::cli::{self, Outcome, Task};
+use dbpower_gateway::cli::{self, Outcome, Stage, Task};
 use dbpower_gateway::config::{self, Config, Raw};
-use dbpower_gateway::gateway;
+use dbpower_gateway::gateway::{self, StartError};
+use dbpower_gateway::net::clock;
 
 fn main() {
     let outcome = match cli::parse(std::env::args_os()) {
@@ -28,8 +29,9 @@ fn perform(task: Task, flags: &Raw) -> Outcome {
             Ok(loaded) => serve(loaded.config),
             Err(problems) => Outcome::misconfigured(&problems),
         },
-        Task::Demo(_) => Outcome::failed("not built yet"),
-        Task::Mint(_) | Task::Why(_) => Outcome::failed("not built yet"),
+        Task::Demo(asked) => cli::demo_service(&asked, flags).unwrap_or_else(|| demo(flags)),
+        Task::Mint(mint) => cli::mint(&mint, flags, clock::unix_ms()),
+        Task::Why(why) => cli::why(&why, flags, clock::unix_ms()),
         Task::Healthcheck => cli::healthcheck(flags),
         Task::CheckConfig => cli::check_config(flags),
         Task::PrintConfig => cli::print_config(flags),
@@ -40,7 +42,28 @@ fn perform(task: Task, flags: &Raw) -> Outcome {
 fn serve(config: Config) -> Outcome {
     match gateway::run(config) {
         Ok(()) => Outcome::default(),
+        Err(StartError::Config(what)) => Outcome {
+            code: cli::EXIT_CONFIG,
+            ..Outcome::failed(&format!("configuration: {what}"))
+        },
         Err(error) => Outcome::failed(&error.to_string()),
+    }
+}
+
+/// The same in front of services of its own, with lines to paste printed first.
+fn demo(flags: &Raw) -> Outcome {
+    match cli::stage(flags, clock::unix_ms()) {
+        Ok(Stage {
+            config,
+            banner,
+            services,
+        }) => {
+            let _ = std::io::stdout().write_all(banner.as_bytes());
+            let outcome = serve(config);
+            drop(services);
+            outcome
+        }
+        Err(outcome) => outcome,
     }
 }
 

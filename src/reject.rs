@@ -38,7 +38,13 @@ pub enum Extra {
 
 impl Reject {
     fn new(status: u16, error: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, error, message: message.into(), extra: Extra::None, close: false }
+        Self {
+            status,
+            error,
+            message: message.into(),
+            extra: Extra::None,
+            close: false,
+        }
     }
 
     /// A message that the parser refused (HTTP.md); the connection closes.
@@ -54,7 +60,10 @@ impl Reject {
             505 => "HTTP Version Not Supported",
             _ => "Bad Request",
         };
-        Self { close: true, ..Self::new(status, error, message) }
+        Self {
+            close: true,
+            ..Self::new(status, error, message)
+        }
     }
 
     /// The target reads differently to different readers (DESIGN "Paths").
@@ -65,7 +74,10 @@ impl Reject {
     /// 401 with the identity room's message.
     pub fn unauthorized(message: impl Into<Cow<'static, str>>, token_was_sent: bool) -> Self {
         let extra = Extra::Challenge(token_was_sent);
-        Self { extra, ..Self::new(401, "Unauthorized", message) }
+        Self {
+            extra,
+            ..Self::new(401, "Unauthorized", message)
+        }
     }
 
     /// No route has this path.
@@ -75,21 +87,32 @@ impl Reject {
 
     /// 429, LIMITS section 1.
     pub fn limited(limit: u32, retry_after_s: u32) -> Self {
-        let message =
-            format!("Too many requests. Please retry after {retry_after_s} seconds.");
-        let extra = Extra::Limited { limit, retry_after_s };
-        Self { extra, ..Self::new(429, "Rate limit exceeded", message) }
+        let message = format!("Too many requests. Please retry after {retry_after_s} seconds.");
+        let extra = Extra::Limited {
+            limit,
+            retry_after_s,
+        };
+        Self {
+            extra,
+            ..Self::new(429, "Rate limit exceeded", message)
+        }
     }
 
     /// 408: the head or the body came too slowly.
     pub fn too_slow(what: &'static str) -> Self {
-        Self { close: true, ..Self::new(408, "Request Timeout", what) }
+        Self {
+            close: true,
+            ..Self::new(408, "Request Timeout", what)
+        }
     }
 
     /// 413: more body than `MAX_BODY_BYTES`.
     pub fn too_large() -> Self {
         let message = "The request body is larger than this gateway accepts (MAX_BODY_BYTES)";
-        Self { close: true, ..Self::new(413, "Content Too Large", message) }
+        Self {
+            close: true,
+            ..Self::new(413, "Content Too Large", message)
+        }
     }
 
     /// 502: the service refused, broke off or answered nonsense.
@@ -100,12 +123,19 @@ impl Reject {
     /// 503: this gateway cannot take the request now.
     pub fn unavailable(message: &'static str) -> Self {
         let extra = Extra::RetryAfter(1);
-        Self { extra, ..Self::new(503, "Service Unavailable", message) }
+        Self {
+            extra,
+            ..Self::new(503, "Service Unavailable", message)
+        }
     }
 
     /// 504: the service took too long.
     pub fn gateway_timeout(service: &str, what: &str) -> Self {
-        Self::new(504, "Gateway Timeout", format!("The {service} service {what}"))
+        Self::new(
+            504,
+            "Gateway Timeout",
+            format!("The {service} service {what}"),
+        )
     }
 
     /// 500: our own fault.
@@ -136,7 +166,10 @@ impl Reject {
             Extra::Challenge(true) => {
                 out.extend_from_slice(b"WWW-Authenticate: Bearer error=\"invalid_token\"\r\n");
             }
-            Extra::Limited { limit, retry_after_s } => {
+            Extra::Limited {
+                limit,
+                retry_after_s,
+            } => {
                 out.extend_from_slice(b"X-RateLimit-Limit: ");
                 out.extend_from_slice(number.format(limit).as_bytes());
                 out.extend_from_slice(b"\r\nX-RateLimit-Remaining: 0\r\nX-RateLimit-Reset: ");
@@ -163,7 +196,13 @@ fn escape(text: &str, out: &mut Vec<u8>) {
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
             0..=0x1f => {
-                let hex = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+                let hex = |nibble: u8| {
+                    if nibble < 10 {
+                        b'0' + nibble
+                    } else {
+                        b'a' + nibble - 10
+                    }
+                };
                 out.extend_from_slice(b"\\u00");
                 out.extend_from_slice(&[hex(byte >> 4), hex(byte & 15)]);
             }

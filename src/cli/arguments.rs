@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::config::{Flags, Raw};
+use crate::demo::Kind;
 
 /// API gateway: JWT identity, exact rate limits, streaming HTTP/1.1.
 ///
@@ -49,7 +50,7 @@ enum Command {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Demo {
     /// Run only this built-in service, without a gateway: backend or ai-analyzer
-    pub service: Option<String>,
+    pub service: Option<Kind>,
     /// Where that service listens [default: 0.0.0.0:8000 for backend, 0.0.0.0:8001 for ai-analyzer]
     #[arg(long, value_name = "ADDRESS:PORT", requires = "service")]
     pub listen: Option<std::net::SocketAddr>,
@@ -87,8 +88,16 @@ pub struct Mint {
     )]
     pub expires_in: i64,
     /// A further claim; the value is read as JSON if it is JSON, otherwise as text. May be repeated
-    #[arg(long = "claim", value_name = "NAME=VALUE")]
-    pub claims: Vec<String>,
+    #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = claim)]
+    pub claims: Vec<(String, String)>,
+}
+
+fn claim(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text
+        .split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// The token to judge.

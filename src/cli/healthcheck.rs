@@ -53,10 +53,10 @@ fn status(address: SocketAddr) -> Result<u16, String> {
         let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
         stream.set_read_timeout(Some(LIMIT))?;
         stream.set_write_timeout(Some(LIMIT))?;
-        write!(
-            stream,
-            "GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-        )?;
+        // In one write: formatted straight into the socket it would leave in several packets.
+        let request =
+            format!("GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
         let mut piece = [0; 256];
         while answer.len() < ANSWER_BYTES_MAX && !answer.contains(&b'\n') {

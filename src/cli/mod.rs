@@ -3,13 +3,17 @@
 
 mod arguments;
 mod healthcheck;
+mod stage;
+mod token;
 
 use std::fmt::Write as _;
 
 use crate::config::{self, Problem, Raw};
 
-pub use arguments::{Invocation, Task, command, parse};
+pub use arguments::{Demo, Invocation, Mint, Task, Why, command, parse};
 pub use healthcheck::healthcheck;
+pub use stage::{Stage, demo_service, stage};
+pub use token::{mint, why};
 
 /// Exit code of a wrong configuration: EX_CONFIG of sysexits.h, so that a supervisor can tell it from a crash and not restart.
 pub const EXIT_CONFIG: i32 = 78;

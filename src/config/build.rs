@@ -71,8 +71,12 @@ fn only<T>(reader: Reader, part: Option<T>, prefixes: &[&str]) -> Result<T, Vec<
             .iter()
             .any(|prefix| problem.variable.starts_with(prefix))
     };
-    let problems = reader.settled.problems.into_iter();
-    part.ok_or_else(|| problems.filter(concerns).collect())
+    let mut problems = reader.settled.problems;
+    problems.retain(concerns);
+    match part {
+        Some(part) if problems.is_empty() => Ok(part),
+        _ => Err(problems),
+    }
 }
 
 fn config(reader: &mut Reader) -> Option<Config> {

@@ -30,14 +30,17 @@ pub(super) fn whole(text: &str, range: &RangeInclusive<u64>) -> Result<u64, Expe
 
 /// A TCP port.
 pub(super) fn port(text: &str) -> Result<u16, Expected> {
-    let number = whole(text, &(0..=65535)).ok().and_then(|port| u16::try_from(port).ok());
+    let number = whole(text, &(0..=65535))
+        .ok()
+        .and_then(|port| u16::try_from(port).ok());
     number.ok_or_else(|| {
         let expected = "a port from 0 to 65535".to_owned();
         if !text.starts_with("tcp://") {
             return expected;
         }
         // A Kubernetes service named `gateway` puts GATEWAY_PORT=tcp://10.0.0.1:80 into every pod of its namespace.
-        expected + " (Kubernetes set this for a service of that name: use enableServiceLinks: false)"
+        expected
+            + " (Kubernetes set this for a service of that name: use enableServiceLinks: false)"
     })
 }
 

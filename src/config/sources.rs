@@ -36,6 +36,21 @@ pub struct Sources {
     pub cpus: usize,
 }
 
+/// Sources that say nothing on a machine with one CPU, to be filled in.
+impl Default for Sources {
+    fn default() -> Self {
+        Self {
+            forced: Vec::new(),
+            flags: Raw::default(),
+            environment: Vec::new(),
+            dotenv: None,
+            toml: None,
+            read: |_| Err(std::io::ErrorKind::NotFound.into()),
+            cpus: 1,
+        }
+    }
+}
+
 /// Where a value came from, worded for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {

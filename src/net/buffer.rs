@@ -33,7 +33,11 @@ pub struct Buf {
 impl Buf {
     /// An empty buffer with room for `capacity` bytes.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { bytes: Vec::with_capacity(capacity), start: 0, send: 0 }
+        Self {
+            bytes: Vec::with_capacity(capacity),
+            start: 0,
+            send: 0,
+        }
     }
 
     /// What has been read or appended and not been consumed.
@@ -96,7 +100,8 @@ impl Buf {
 
     /// Makes the capacity at least `capacity`.
     pub fn grow(&mut self, capacity: usize) {
-        self.bytes.reserve(capacity.saturating_sub(self.bytes.len()));
+        self.bytes
+            .reserve(capacity.saturating_sub(self.bytes.len()));
     }
 
     /// Where heads are written: appended bytes become unconsumed ones.

@@ -75,7 +75,10 @@ impl Incoming {
     pub fn new(listener: StdListener) -> io::Result<Rc<Self>> {
         let listener = TcpListener::from_std(listener)?;
         let canceller = std::cell::RefCell::new(Some(Canceller::new()));
-        Ok(Rc::new(Self { listener, canceller }))
+        Ok(Rc::new(Self {
+            listener,
+            canceller,
+        }))
     }
 
     /// Waits for the next connection.

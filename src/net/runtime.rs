@@ -48,7 +48,9 @@ impl Driver {
         match self {
             Self::IoUring(RingFlags::Tuned) => "io_uring (coop_taskrun, single_issuer)",
             Self::IoUring(RingFlags::Coop) => "io_uring (coop_taskrun; Linux 6.0 would be faster)",
-            Self::IoUring(RingFlags::Plain) => "io_uring (no ring flags; Linux 6.0 is twice as fast)",
+            Self::IoUring(RingFlags::Plain) => {
+                "io_uring (no ring flags; Linux 6.0 is twice as fast)"
+            }
             Self::Epoll => {
                 "epoll: io_uring is not available (old kernel, a container's seccomp profile, or \
                  MONOIO_FORCE_LEGACY_DRIVER); see deploy/seccomp-io_uring.json"
@@ -121,7 +123,9 @@ pub fn usable_cpus() -> Vec<usize> {
     let Ok(set) = sched_getaffinity(None) else {
         return vec![0];
     };
-    (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect()
+    (0..CpuSet::MAX_CPU)
+        .filter(|cpu| set.is_set(*cpu))
+        .collect()
 }
 
 /// Binds the calling thread to one CPU; failing is no error, only slower.
@@ -134,10 +138,15 @@ pub fn pin_to_core(cpu: usize) -> bool {
 /// Raises the descriptor limit to its hard limit and returns what holds now.
 pub fn descriptors_raised() -> usize {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
     let _ = setrlimit(Resource::Nofile, raised);
     let now = getrlimit(Resource::Nofile).current;
-    now.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX))
+    now.map_or(usize::MAX, |count| {
+        usize::try_from(count).unwrap_or(usize::MAX)
+    })
 }
 
 /// A future whose panic is caught: the output is `None` then.
@@ -175,7 +184,9 @@ pub async fn race<M: Future, S: Future>(main: M, side: S) -> (M::Output, Option<
         {
             side_output = Some(output);
         }
-        main.as_mut().poll(cx).map(|output| (output, side_output.take()))
+        main.as_mut()
+            .poll(cx)
+            .map(|output| (output, side_output.take()))
     })
     .await
 }

@@ -2,7 +2,10 @@
 //! cancellation handle per operation. Not exact: a deadline is noticed up to one tick late. Invariant: a socket is shut down
 //! only while its connection is registered, and it is unregistered before its descriptor is closed.
 
-#![allow(unsafe_code, reason = "descriptors are borrowed from connections that are registered here")]
+#![allow(
+    unsafe_code,
+    reason = "descriptors are borrowed from connections that are registered here"
+)]
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::{BorrowedFd, RawFd};
@@ -164,7 +167,10 @@ impl Sweep {
     /// Ends the connection that has been idle for longest; false when none is.
     pub fn evict_oldest_idle(&self) -> bool {
         let watches = self.watches.borrow();
-        let idle = watches.iter().flatten().filter(|w| w.idle_since.get() != NEVER);
+        let idle = watches
+            .iter()
+            .flatten()
+            .filter(|w| w.idle_since.get() != NEVER);
         let Some(oldest) = idle.min_by_key(|watch| watch.idle_since.get()) else {
             return false;
         };
@@ -185,7 +191,10 @@ fn break_off_left(tied: &[&Rc<Watch>]) {
         .iter()
         .map(|watch| PollFd::from_borrowed_fd(watch.borrow(), PollFlags::RDHUP))
         .collect();
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     if !matches!(poll(&mut polled, Some(&at_once)), Ok(count) if count > 0) {
         return;
     }

@@ -1,7 +1,10 @@
 //! TCP as a [`Stream`]. No protocol, no retry. Invariant: a half unregisters from the sweep before its descriptor closes (the
 //! field order below), and `fired` explains every operation that the sweep ended.
 
-#![allow(unsafe_code, reason = "a descriptor is borrowed from the stream that owns it")]
+#![allow(
+    unsafe_code,
+    reason = "a descriptor is borrowed from the stream that owns it"
+)]
 
 use std::cell::Cell;
 use std::io;
@@ -14,9 +17,9 @@ use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, S
 use monoio::net::TcpStream;
 use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 
+use super::Buf;
 use super::stream::{Broken, Reader, Stream, Writer};
 use super::sweep::{Sweep, Watch};
-use super::Buf;
 
 /// TCP through the runtime.
 #[derive(Debug)]
@@ -58,11 +61,22 @@ pub(super) fn adopt(stream: TcpStream) -> (TcpReader, TcpWriter) {
     let _ = stream.set_nodelay(true);
     let sweep = Sweep::of_thread();
     let fd = stream.as_raw_fd();
-    let registration = Rc::new(Registration { watch: sweep.register(fd), fd, sweep });
+    let registration = Rc::new(Registration {
+        watch: sweep.register(fd),
+        fd,
+        sweep,
+    });
     let (read, write) = stream.into_split();
     (
-        TcpReader { registration: Rc::clone(&registration), half: read },
-        TcpWriter { registration, finished: Cell::new(false), half: write },
+        TcpReader {
+            registration: Rc::clone(&registration),
+            half: read,
+        },
+        TcpWriter {
+            registration,
+            finished: Cell::new(false),
+            half: write,
+        },
     )
 }
 
@@ -174,4 +188,3 @@ impl Writer for TcpWriter {
         self.registration.watch.untie();
     }
 }
-
