@@ -5,7 +5,6 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
@@ -181,7 +180,10 @@ fn announce(config: &Config, rules: &Rules, address: SocketAddr, driver: net::Dr
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    for line in rules.routes.describe() {
+    let name = |service: usize| {
+        config.services.get(service).map_or_else(String::new, |service| service.name.clone())
+    };
+    for line in rules.routes.describe(name) {
         tracing::info!("route: {line}");
     }
     if config.redis.enabled {

@@ -128,6 +128,15 @@ struct Facts<'b> {
     te_trailers: bool,
 }
 
+impl<'b> Request<'_, 'b> {
+    /// The value of the first field with this name.
+    #[must_use]
+    pub fn value(&self, name: Name) -> Option<&'b [u8]> {
+        let mut fields = self.fields.iter();
+        fields.find(|field| field.kind == name).map(|field| field.value)
+    }
+}
+
 impl<'b> Facts<'b> {
     fn read(fields: &mut [Field<'b>], minor: u8) -> Result<Self, Fault> {
         let mut facts = Self::default();

@@ -284,6 +284,12 @@ impl Table {
         }
     }
 
+    /// A rule by its place in the list given to [`Table::new`].
+    #[must_use]
+    pub fn rule(&self, index: usize) -> Option<&Rule> {
+        self.rules.get(index)
+    }
+
     /// The map that is printed at start, longest prefix first; `service` names a service by its index.
     pub fn describe(&self, service: impl Fn(usize) -> String) -> Vec<String> {
         let rules = self.order.iter().filter_map(|index| self.rules.get(*index));

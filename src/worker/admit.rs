@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::config::Rules;
-use crate::forwarded;
-use crate::http1::{Method, Name, Request};
+use crate::http1::{Name, Request};
+use crate::{cors, forwarded};
 use crate::identity::{self, Identity};
 use crate::limit::{self, IpKey, OrgKey, Permit};
 use crate::metrics::{AuthFailure, LimitOutcome, LimitPolicy};
@@ -121,12 +121,16 @@ pub(super) fn admit(
 ) -> Result<Admitted, Refused> {
     let ip = IpKey::from(client);
     let found = rules.routes.find(request.path).map_err(|why| Reject::ambiguous(why.message()))?;
-    if is_preflight(request) {
+    if cors::is_preflight(
+        request.method_text.as_bytes(),
+        request.value(Name::Origin),
+        request.value(Name::AccessControlRequestMethod),
+    ) {
         return Ok(Admitted::Preflight);
     }
     match found {
         Match::Own(own) if own.is_exempt() => Ok(Admitted::Own(None, None)),
-        Match::Own(own) if own.needs_identity() => {
+        Match::Own(own) if !own.is_public() => {
             let identity = identify_caller(request, ip, rules, checks)?;
             Ok(Admitted::Own(Some(identity), None))
         }
@@ -137,11 +141,11 @@ pub(super) fn admit(
         }
         Match::Upstream(hit) => {
             let (identity, permit) = check(request, ip, hit.public, rules, checks)?;
-            let (service, route) = (hit.service, hit.rule);
+            let (service, route) = (hit.rule.service, hit.index);
             Ok(Admitted::Forward(Ticket { service, route, identity, permit }))
         }
-        Match::None { public } => {
-            let (identity, _) = check(request, ip, public, rules, checks)?;
+        Match::None => {
+            let (identity, _) = check(request, ip, false, rules, checks)?;
             Err(Refused { identity, ..Refused::from(Reject::not_found()) })
         }
     }
@@ -204,14 +208,6 @@ fn identify(
     let verifier = rules.verifier.as_ref();
     let verifier = verifier.ok_or(identity::Refusal::Invalid(identity::Why::Signature))?;
     checks.tokens.identify(verifier, token, clock::unix_ms())
-}
-
-/// OPTIONS with `Origin` and `Access-Control-Request-Method` (Fetch standard, CORS-preflight request).
-fn is_preflight(request: &Request<'_, '_>) -> bool {
-    let has = |name: Name| request.fields.iter().any(|field| field.kind == name);
-    request.method == Method::Options
-        && has(Name::Origin)
-        && has(Name::AccessControlRequestMethod)
 }
 
 /// The client's address: DESIGN "Client IP".

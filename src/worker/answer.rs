@@ -179,6 +179,7 @@ fn write_answer<S: Stream>(
     };
     write::status_line(out, status, reason(status).as_bytes());
     facts.write_own(out);
+    out.extend_from_slice(shard.snapshot().rules.cors.vary_line([]));
     match content {
         Content::Reject(reject) => {
             shard.write_date(out);

@@ -144,6 +144,8 @@ fn judge<S: Stream>(
             own(request, caller, facts, body, withheld)
         }
         Ok(Admitted::Preflight) => {
+            // The identifier's line stays; a preflight's own fields replace the ordinary ones.
+            facts.own.truncate(heads::first_line(&facts.own).len());
             let mut fields = shard.buffers.small();
             heads::write_preflight(request, snapshot, fields.out());
             answer(facts, Content::Preflight(fields), body, withheld)
@@ -189,13 +191,10 @@ fn facts<S: Stream>(
     snapshot: &Snapshot,
     shard: &Shard<S>,
 ) -> Facts {
-    let value = |name: Name| {
-        request.fields.iter().find(|field| field.kind == name).map(|field| field.value)
-    };
     let mut own = shard.buffers.small();
-    heads::write_request_id(value(Name::XRequestId), shard, own.out());
+    heads::write_request_id(request.value(Name::XRequestId), shard, own.out());
     let id_end = own.len();
-    snapshot.rules.cors.fields(value(Name::Origin), own.out());
+    snapshot.rules.cors.fields(request.value(Name::Origin), own.out());
     let draft = shard.wants_log().then(|| {
         let id = heads::request_id(&own, id_end);
         let method = request.method_text.as_bytes();

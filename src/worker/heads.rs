@@ -36,6 +36,13 @@ pub(super) fn request_id(own: &Buf, end: usize) -> &[u8] {
     own.filled().get(REQUEST_ID.len()..end.saturating_sub(2)).unwrap_or_default()
 }
 
+/// The line of the identifier in an own block.
+pub(super) fn first_line(own: &Buf) -> &[u8] {
+    let own = own.filled();
+    let end = own.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    own.get(..end).unwrap_or_default()
+}
+
 /// The request's head for its service: DESIGN "Identity", HTTP.md "hop-by-hop".
 pub(super) fn write_request(
     request: &Request<'_, '_>,
@@ -47,10 +54,11 @@ pub(super) fn write_request(
 ) {
     let rules = &snapshot.rules;
     let Some(service) = rules.config.services.get(ticket.service()) else { return };
-    let (base, rest) = rules.routes.upstream_target(ticket.route(), request.target);
+    let Some(rule) = rules.routes.rule(ticket.route()) else { return };
+    let (base, rest) = rule.upstream_target_parts(request.target);
     write::request_line(out, request.method_text, &[base], rest);
     write::field(out, "Host", service.authority.as_bytes());
-    let trusted = rules.trust.trusts(peer);
+    let trusted = rules.trust.covers(peer);
     write::copy_fields(out, request.fields, |field| passes(field, trusted));
     if request.te_trailers {
         out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
@@ -59,9 +67,7 @@ pub(super) fn write_request(
         out.extend_from_slice(identity.upstream_fields());
     }
     write_forwarding(request, ticket, peer, trusted, snapshot, out);
-    let own = facts.own.filled();
-    let line_end = own.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    out.extend_from_slice(own.get(..line_end).unwrap_or_default());
+    out.extend_from_slice(first_line(&facts.own));
     write::request_body_framing(out, request.body);
     out.extend_from_slice(b"\r\n");
 }
@@ -110,18 +116,17 @@ fn write_forwarding(
     if !has(Name::XForwardedHost) && !request.authority.is_empty() {
         write::field(out, "X-Forwarded-Host", request.authority.as_bytes());
     }
-    if let Some(rule) = rules.config.routes.get(ticket.route()) {
+    if let Some(rule) = rules.routes.rule(ticket.route()) {
         write::field(out, "X-Forwarded-Prefix", rule.prefix.as_bytes());
     }
 }
 
 /// The fields of a preflight's answer.
 pub(super) fn write_preflight(request: &Request<'_, '_>, snapshot: &Snapshot, out: &mut Vec<u8>) {
-    let value = |name: Name| {
-        request.fields.iter().find(|field| field.kind == name).map(|field| field.value)
-    };
-    let headers = value(Name::AccessControlRequestHeaders);
-    snapshot.rules.cors.preflight(value(Name::Origin), headers, out);
+    let method = request.value(Name::AccessControlRequestMethod).unwrap_or_default();
+    let headers = request.value(Name::AccessControlRequestHeaders);
+    let cors = &snapshot.rules.cors;
+    cors.preflight(request.value(Name::Origin), method, headers, out);
 }
 
 /// What a response head says about what follows it.
@@ -172,7 +177,7 @@ pub(super) fn write_response<S: Stream>(
     write::status_line(out, response.status, response.reason);
     write::copy_fields(out, response.fields, |field| !field.hop && relays(field.kind));
     let vary = response.fields.iter().filter(|field| field.kind == Name::Vary);
-    snapshot.rules.cors.merge_vary(vary.map(|field| field.value), out);
+    out.extend_from_slice(snapshot.rules.cors.vary_line(vary.map(|field| field.value)));
     if !response.fields.iter().any(|field| field.kind == Name::Date) {
         shard.write_date(out);
     }
@@ -199,7 +204,6 @@ fn relays(name: Name) -> bool {
             | Name::XRequestId
             | Name::XResponseTime
             | Name::XRateLimit
-            | Name::Vary
     )
 }
 

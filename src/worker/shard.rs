@@ -12,7 +12,7 @@ use super::admit::Checks;
 use super::answer::Done;
 use super::upstream::Upstreams;
 use crate::access_log::CoreLog;
-use crate::config::{Rules, Snapshot};
+use crate::config::Snapshot;
 use crate::mailbox::Outbox;
 use crate::metrics::{self, CloseReason, Registry, State};
 use crate::net::{Pool, Stream, Sweep, clock};
