@@ -1,7 +1,7 @@
 //! The way of lines from a worker to the writer thread: whole buffers, over a bounded queue, and back for reuse. Not the
 //! thread. Invariant: every buffer is made at start, and there are never more of them than places in the queue.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use super::line::{LINE_BYTES_MAX, Line, write_json, write_text};
 use super::{Format, Stamp};
@@ -24,7 +24,7 @@ const _: () = assert!(
 
 /// What travels to the writer thread.
 #[derive(Debug)]
-pub enum Parcel {
+enum Parcel {
     /// Lines of one worker.
     Lines {
         /// The worker, to which the buffer goes back.
@@ -127,12 +127,13 @@ impl CoreLog {
         };
         let lines = std::mem::replace(&mut self.lines, empty);
         let core = self.core;
-        if let Err(back) = self.full.try_send(Parcel::Lines { core, lines }) {
-            let (std::sync::mpsc::TrySendError::Full(parcel)
-            | std::sync::mpsc::TrySendError::Disconnected(parcel)) = back;
-            if let Parcel::Lines { lines, .. } = parcel {
-                self.lines = lines;
-            }
+        // Only a writer that is gone refuses: its lines are kept, and dropped when there is no more room.
+        if let Err(
+            TrySendError::Full(Parcel::Lines { lines, .. })
+            | TrySendError::Disconnected(Parcel::Lines { lines, .. }),
+        ) = self.full.try_send(Parcel::Lines { core, lines })
+        {
+            self.lines = lines;
         }
     }
 

@@ -8,8 +8,7 @@ mod stamp;
 #[cfg(test)]
 mod tests;
 
-pub use buffer::{BUFFER_BYTES, BUFFERS_PER_CORE, CoreLog, Drain, Parcel, StopHandle, channel};
-pub use escape::{escape_json, escape_text};
+pub use buffer::{BUFFER_BYTES, BUFFERS_PER_CORE, CoreLog, Drain, StopHandle, channel};
 pub use line::{LINE_BYTES_MAX, Line, write_json, write_text};
 pub use stamp::Stamp;
 

@@ -10,13 +10,13 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderName, StatusCode};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::{LimitsView, answer, health, limits, openapi, pages, reset};
 use crate::config::Config;
-use crate::metrics::{self, Gauges, Registry};
+use crate::metrics::{self, Gauges, Registry, TextFormat};
 
 /// What the endpoints read.
 pub(super) struct Api {
@@ -116,8 +116,9 @@ fn page(page: &pages::Page) -> Response {
     (fields, typed("text/html; charset=utf-8", page.html.clone())).into_response()
 }
 
-/// OpenMetrics 1.0 is what `prometheus-client` writes; Prometheus reads it by this content type.
-async fn metrics_text(State(api): State<Arc<Api>>) -> Response {
+async fn metrics_text(State(api): State<Arc<Api>>, fields: HeaderMap) -> Response {
+    let accept = fields.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let format = TextFormat::accepted(accept.unwrap_or_default());
     let gauges = Gauges {
         keys: api.limits.keys() as u64,
         version: env!("CARGO_PKG_VERSION"),
@@ -125,11 +126,8 @@ async fn metrics_text(State(api): State<Arc<Api>>) -> Response {
         diagnostics_dropped: (api.diagnostics_dropped)(),
         state: &api.state,
     };
-    let text = api.metrics.encode(&gauges);
-    typed(
-        "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        Bytes::from(text),
-    )
+    let text = api.metrics.encode(&gauges, format);
+    typed(format.content_type(), Bytes::from(text))
 }
 
 fn typed(content_type: &'static str, body: Bytes) -> Response {

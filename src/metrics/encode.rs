@@ -1,4 +1,4 @@
-//! The sums as Prometheus text (OpenMetrics 1.0, by `prometheus-client`). Not a store. Invariant: only cells that were
+//! The sums as Prometheus text (by `prometheus-client`). Not a store. Invariant: only cells that were
 //! touched become lines, so the text grows with what is used, bounded by routes × methods × classes.
 
 use std::fmt::{Error, Write};
@@ -8,11 +8,40 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{self, Unit};
 
+use super::classic::classic;
 use super::counters::{CELL, DURATION_BOUNDS_US, Shape, Sum};
 use super::labels::{
     AuthFailure, CLASSES, CloseReason, LimitOutcome, LimitPolicy, METHODS, UpstreamEvent,
 };
 use super::{Registry, State};
+
+/// The dialect of the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TextFormat {
+    /// OpenMetrics 1.0, which Prometheus asks for.
+    OpenMetrics,
+    /// Prometheus text 0.0.4.
+    Classic,
+}
+
+impl TextFormat {
+    /// The dialect that an `Accept` field asks for; without a wish the older one, which everybody reads.
+    pub fn accepted(accept: &str) -> Self {
+        if accept.contains("application/openmetrics-text") {
+            Self::OpenMetrics
+        } else {
+            Self::Classic
+        }
+    }
+
+    /// The value of `Content-Type`.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
 
 /// What the counters cannot know: asked for when the text is.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +60,7 @@ pub struct Gauges<'a> {
 
 impl Registry {
     /// The text that `/metrics` answers.
-    pub fn encode(&self, gauges: &Gauges<'_>) -> String {
+    pub fn encode(&self, gauges: &Gauges<'_>, format: TextFormat) -> String {
         let mut registry = registry::Registry::with_prefix("dbpower");
         registry.register_collector(Box::new(self.snapshot(gauges)));
         let mut text = String::new();
@@ -40,7 +69,10 @@ impl Registry {
             text.clear();
             let _ = writeln!(text, "# the statistics could not be written as text");
         }
-        text
+        match format {
+            TextFormat::OpenMetrics => text,
+            TextFormat::Classic => classic(&text),
+        }
     }
 
     fn snapshot(&self, gauges: &Gauges<'_>) -> Snapshot {

@@ -1,6 +1,7 @@
 //! Counters of what the gateway does: one block of plain numbers per worker, summed when somebody asks. Not a place where
 //! anything is decided, and no clock. Invariant: a counter has one writer, so adding is a load and a store, never a lock.
 
+mod classic;
 mod counters;
 mod encode;
 mod labels;
@@ -9,7 +10,7 @@ mod state;
 mod tests;
 
 pub use counters::{Core, DURATION_BOUNDS_US};
-pub use encode::Gauges;
+pub use encode::{Gauges, TextFormat};
 pub use labels::{
     AuthFailure, CloseReason, LimitOutcome, LimitPolicy, METHODS, UpstreamEvent, method_index,
 };

@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::TextFormat::{Classic, OpenMetrics};
 use super::*;
 
 fn gauges(state: &State) -> Gauges<'_> {
@@ -77,7 +78,7 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
 #[test]
 fn an_untouched_registry_is_a_whole_text() {
     let (registry, state) = registry(2);
-    let samples = parse(&registry.encode(&gauges(&state)));
+    let samples = parse(&registry.encode(&gauges(&state), OpenMetrics));
     assert_eq!(samples["dbpower_panics_total"], 0.0);
     assert_eq!(samples["dbpower_requests_active"], 0.0);
     assert_eq!(samples["dbpower_workers"], 2.0);
@@ -96,7 +97,7 @@ fn an_untouched_registry_is_a_whole_text() {
             .any(|name| name.starts_with("dbpower_requests_total"))
     );
     let nothing = Registry::new(0, &[], &[]);
-    parse(&nothing.encode(&gauges(&State::new(0))));
+    parse(&nothing.encode(&gauges(&State::new(0)), OpenMetrics));
 }
 
 #[test]
@@ -119,7 +120,7 @@ fn requests_of_all_cores_are_one_histogram() {
     registry.core(0).unwrap().request_started();
     registry.core(0).unwrap().request_started();
     registry.core(0).unwrap().request_abandoned();
-    let samples = parse(&registry.encode(&gauges(&state)));
+    let samples = parse(&registry.encode(&gauges(&state), OpenMetrics));
     let api = "route=\"/api/v1\",method=\"GET\",status=\"2xx\"";
     for (name, value) in [
         (format!("dbpower_requests_total{{{api}}}"), 3.0),
@@ -183,7 +184,7 @@ fn every_bucket_takes_what_is_not_above_its_bound() {
         let (registry, state) = registry(1);
         registry.core(0).unwrap().request(0, 0, 200, bound);
         registry.core(0).unwrap().request(0, 0, 200, bound + 1);
-        let text = registry.encode(&gauges(&state));
+        let text = registry.encode(&gauges(&state), OpenMetrics);
         let counts: Vec<u64> = text
             .lines()
             .filter(|line| line.starts_with("dbpower_request_duration_seconds_bucket"))
@@ -281,10 +282,10 @@ fn each_counter_has_its_own_line() {
     ));
     for (name, add) in table {
         let (registry, state) = registry(2);
-        let before = parse(&registry.encode(&gauges(&state)));
+        let before = parse(&registry.encode(&gauges(&state), OpenMetrics));
         add(registry.core(0).unwrap());
         add(registry.core(1).unwrap());
-        let after = parse(&registry.encode(&gauges(&state)));
+        let after = parse(&registry.encode(&gauges(&state), OpenMetrics));
         for (sample, value) in &after {
             let expected = before[sample] + if *sample == name { 2.0 } else { 0.0 };
             let follows = sample == "dbpower_connections_active";
@@ -307,7 +308,7 @@ fn open_connections_and_panics_are_told_without_the_text() {
     core.panicked();
     assert_eq!((registry.connections_active(), registry.panics()), (1, 1));
     assert_eq!(
-        parse(&registry.encode(&gauges(&state)))["dbpower_connections_active"],
+        parse(&registry.encode(&gauges(&state), OpenMetrics))["dbpower_connections_active"],
         1.0
     );
     assert!(registry.core(2).is_none());
@@ -319,7 +320,7 @@ fn upstream_health_and_driver_come_from_the_state() {
     state.put_driver(Driver::Epoll);
     state.service(1).unwrap().put_healthy(1_500_000);
     state.mark_draining();
-    let samples = parse(&registry.encode(&gauges(&state)));
+    let samples = parse(&registry.encode(&gauges(&state), OpenMetrics));
     assert_eq!(
         samples["dbpower_upstream_healthy{service=\"backend\"}"],
         0.0
@@ -348,7 +349,7 @@ fn tables_do_not_grow_with_the_configuration() {
         core.request(ROUTE_RULES + index, 0, 200, 1);
         core.upstream(index, UpstreamEvent::Connected);
     }
-    let samples = parse(&registry.encode(&gauges(&State::new(0))));
+    let samples = parse(&registry.encode(&gauges(&State::new(0)), OpenMetrics));
     let last = format!(
         "dbpower_requests_total{{route=\"/r{}\",method=\"GET\",status=\"2xx\"}}",
         ROUTES_MAX - ROUTE_RULES - 1
@@ -370,7 +371,7 @@ fn labels_from_the_configuration_cannot_break_the_text() {
     let odd = "/a\"b\\c\nd".to_owned();
     let registry = Registry::new(1, std::slice::from_ref(&odd), std::slice::from_ref(&odd));
     registry.core(0).unwrap().request(ROUTE_RULES, 0, 200, 1);
-    let text = registry.encode(&gauges(&State::new(1)));
+    let text = registry.encode(&gauges(&State::new(1)), OpenMetrics);
     assert!(text.contains("route=\"/a\\\"b\\\\c\\nd\""), "{text}");
     parse(&text);
 }
@@ -413,4 +414,47 @@ fn labels_are_distinct() {
         assert_eq!(method_index(method.as_bytes()), index);
     }
     assert_eq!(method_index(b"get"), METHODS.len() - 1);
+}
+
+#[test]
+fn the_older_text_has_the_same_samples_under_the_names_it_wants() {
+    let (registry, state) = registry(1);
+    registry.core(0).unwrap().request(ROUTE_RULES, 0, 200, 300);
+    let samples = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.map(str::to_owned).collect()
+    };
+    let open = registry.encode(&gauges(&state), OpenMetrics);
+    let classic = registry.encode(&gauges(&state), Classic);
+    assert_eq!(samples(&classic), samples(&open));
+    let mut family = ("", "");
+    for line in classic.lines() {
+        if let Some(kind) = line.strip_prefix("# TYPE ") {
+            family = kind.split_once(' ').unwrap();
+            assert!(
+                ["counter", "gauge", "histogram"].contains(&family.1),
+                "{line}"
+            );
+        } else if let Some(help) = line.strip_prefix("# HELP ") {
+            assert!(help.contains(' '), "{line}");
+        } else {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let base = match family.1 {
+                "histogram" => name.rsplit_once('_').unwrap().0,
+                _ => name,
+            };
+            assert_eq!(base, family.0, "{line}");
+        }
+    }
+    for (accept, format) in [
+        ("", Classic),
+        ("*/*", Classic),
+        ("text/plain", Classic),
+        (
+            "application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
+            OpenMetrics,
+        ),
+    ] {
+        assert_eq!(TextFormat::accepted(accept), format);
+    }
 }

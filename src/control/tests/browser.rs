@@ -48,6 +48,7 @@ fn browse(browser: &str, url: &str) -> (String, String) {
             "--disable-dev-shm-usage",
             "--enable-logging=stderr",
             "--virtual-time-budget=20000",
+            "--timeout=60000",
         ])
         // Any name but the test's own address leads nowhere: nothing can come from outside.
         .arg("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
