@@ -16,7 +16,7 @@ use crate::config::{Config, LogFormat, Rules, Snapshot, limit_settings};
 use crate::control;
 use crate::limit;
 use crate::mailbox::{CALLS_MAX, Outbox};
-use crate::metrics::{Registry, State};
+use crate::metrics::{self, Registry, State};
 use crate::net;
 use crate::worker;
 
@@ -126,7 +126,7 @@ fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError
     announce(config, &rules, address, driver);
     let names: Vec<String> = config.services.iter().map(|s| s.name.clone()).collect();
     let prefixes: Vec<String> = config.routes.iter().map(|rule| rule.prefix.clone()).collect();
-    let addresses = config.services.iter().map(|service| service.literal_addresses());
+    let addresses = config.services.iter().map(crate::config::Service::literal_addresses);
     let shared = Shared {
         config: Arc::clone(config),
         limits: limit::Node::new(limit_settings(config)),
@@ -137,7 +137,10 @@ fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError
             rules,
         })),
     };
-    shared.state.put_driver(driver.into());
+    shared.state.put_driver(match driver {
+        net::Driver::IoUring(_) => metrics::Driver::IoUring,
+        net::Driver::Epoll => metrics::Driver::Epoll,
+    });
     let format = match config.log.format {
         LogFormat::Text => access_log::Format::Text,
         LogFormat::Json => access_log::Format::Json,
@@ -232,7 +235,7 @@ fn start_workers(
             metrics: Arc::clone(&shared.metrics),
             state: Arc::clone(&shared.state),
             outbox: outbox.clone(),
-            log,
+            log: Some(log),
             connections_max,
         };
         let cpu = cpus.get(index).copied().filter(|_| pinned);
@@ -317,3 +320,36 @@ async fn workers_end(
 
 /// The limiter as the control wing sees it.
 struct LimitsOfNode(Arc<limit::Node>);
+
+impl control::LimitsView for LimitsOfNode {
+    fn organization(&self, id: &str, now_ns: u64) -> control::LimitInfo {
+        self.info(&limit::Key::Org(id.into()), now_ns)
+    }
+
+    fn address(&self, address: std::net::IpAddr, now_ns: u64) -> control::LimitInfo {
+        self.info(&limit::Key::Ip(address), now_ns)
+    }
+
+    fn reset_organization(&self, id: &str, now_ns: u64) {
+        self.0.reset(&limit::Key::Org(id.into()), now_ns);
+    }
+
+    fn reset_address(&self, address: std::net::IpAddr, now_ns: u64) {
+        self.0.reset(&limit::Key::Ip(address), now_ns);
+    }
+
+    fn reset_all(&self, now_ns: u64) {
+        self.0.reset_all(now_ns);
+    }
+
+    fn keys(&self) -> usize {
+        self.0.keys()
+    }
+}
+
+impl LimitsOfNode {
+    fn info(&self, key: &limit::Key, now_ns: u64) -> control::LimitInfo {
+        let limit::Info { current_count, limit, remaining } = self.0.info(key, now_ns);
+        control::LimitInfo { current_count, limit, remaining }
+    }
+}

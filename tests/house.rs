@@ -183,6 +183,18 @@ fn each_rule_finds_its_planted_violation() {
             &[],
         ),
         (
+            "forward",
+            "src/worker/decide.rs",
+            "fn forward(a: Exchange) {}\nstruct Exchange { ticket: Option<Ticket> }",
+            &[2],
+        ),
+        (
+            "forward",
+            "src/worker/decide.rs",
+            "fn forward(a: Exchange) {}\nstruct Exchange { ticket: Ticket }",
+            &[],
+        ),
+        (
             "clocks",
             "src/limit/bucket.rs",
             "fn f() {\n    Instant::now();\n}",

@@ -17,6 +17,7 @@ mod reader;
 mod sections;
 mod services;
 mod settings;
+mod snapshot;
 mod sources;
 mod table;
 mod url;
@@ -28,5 +29,6 @@ pub use flags::{
 pub use load::{Forced, load, load_auth, load_listen, load_with};
 pub use problem::Problem;
 pub use settings::*;
+pub use snapshot::{Rules, Snapshot, Times as TimeLimits, identity_settings, limit_settings, ms};
 pub use sources::{Source, Sources};
 pub use table::{Row, markdown_table, table};

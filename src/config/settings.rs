@@ -69,6 +69,14 @@ pub struct Service {
     pub response_timeout: Duration,
 }
 
+impl Service {
+    /// The address, when the URL names one itself and nothing has to be resolved.
+    pub fn literal_addresses(&self) -> Vec<SocketAddr> {
+        let literal: Option<std::net::IpAddr> = self.host.parse().ok();
+        literal.map(|address| SocketAddr::new(address, self.port)).into_iter().collect()
+    }
+}
+
 /// A rule: which paths go to which service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteRule {
@@ -151,6 +159,13 @@ pub struct Log {
     pub requests: bool,
     /// `LOG_FORMAT`.
     pub format: LogFormat,
+}
+
+impl Log {
+    /// Access lines are INFO lines.
+    pub fn logs_requests(&self) -> bool {
+        self.requests && self.level <= Level::Info
+    }
 }
 
 /// Log levels in the seed's names.

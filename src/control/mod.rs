@@ -114,7 +114,8 @@ async fn serve(wiring: Wiring) -> io::Result<()> {
         tokio::spawn(ops::serve(listener, routers.ops));
     }
     tokio::spawn(inbox::serve(inbox, routers.public, names.again.clone()));
-    tokio::spawn(probe::run(config, state, names.book, clock_ns));
+    let probes = probe::run(config, state, names.book, clock_ns, probe::PACE);
+    tokio::spawn(probes);
     // An error says that the other end is gone, which is the same wish.
     let _ = shutdown.wait_for(|end| *end).await;
     Ok(())

@@ -21,11 +21,18 @@ use super::resolve::{self, Book};
 use crate::config::{Config, Service};
 use crate::metrics::State;
 
-/// Time between two probes of a service.
-const EVERY: Duration = Duration::from_secs(5);
+/// How often services are probed, and how long a probe may take, connect included.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    pub(super) every: Duration,
+    pub(super) limit: Duration,
+}
 
-/// How long a probe may take, connect included.
-const LIMIT: Duration = Duration::from_secs(2);
+/// The seed's figures.
+pub(super) const PACE: Pace = Pace {
+    every: Duration::from_secs(5),
+    limit: Duration::from_secs(2),
+};
 
 /// Why a service is not healthy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +49,7 @@ impl fmt::Display for Trouble {
         match self {
             Self::NoAddress => write!(f, "its name has no address"),
             Self::Connect(kind) => write!(f, "cannot connect: {kind}"),
-            Self::TooSlow => write!(f, "no answer within {} s", LIMIT.as_secs()),
+            Self::TooSlow => write!(f, "no answer in time"),
             Self::Broken => write!(f, "the answer is not HTTP or broke off"),
             Self::Status(status) => write!(f, "it answered {status}"),
         }
@@ -55,9 +62,10 @@ pub(super) async fn run(
     state: Arc<State>,
     mut book: watch::Receiver<Book>,
     clock_ns: fn() -> u64,
+    pace: Pace,
 ) {
     resolve::first_known(&mut book).await;
-    let mut ticks = interval(EVERY);
+    let mut ticks = interval(pace.every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut known = vec![Known::default(); config.services.len()];
     loop {
@@ -67,7 +75,7 @@ pub(super) async fn run(
             let addresses = book.borrow().get(index).cloned().flatten();
             let (service, begun) = (service.clone(), clock_ns());
             probes.spawn(async move {
-                let verdict = probe(&service, &addresses.unwrap_or_default()).await;
+                let verdict = probe(&service, &addresses.unwrap_or_default(), pace.limit).await;
                 (index, verdict, clock_ns().saturating_sub(begun))
             });
         }
@@ -112,8 +120,12 @@ impl Known {
     }
 }
 
-async fn probe(service: &Service, addresses: &[SocketAddr]) -> Result<(), Trouble> {
-    timeout(LIMIT, ask(service, addresses))
+async fn probe(
+    service: &Service,
+    addresses: &[SocketAddr],
+    limit: Duration,
+) -> Result<(), Trouble> {
+    timeout(limit, ask(service, addresses))
         .await
         .unwrap_or(Err(Trouble::TooSlow))
 }
@@ -154,4 +166,172 @@ async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, Trouble> {
         }
     }
     Err(trouble)
+}
+
+#[cfg(test)]
+mod tests {
+    //! Every way in which an upstream can be ill, against real sockets, and its way down and up again.
+    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+    use std::sync::Mutex;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::super::tests::{config, runtime, service};
+    use super::*;
+
+    /// An upstream that answers each connection with the bytes that stand in `answer` then, and keeps what it was asked.
+    struct Upstream {
+        address: SocketAddr,
+        answer: Arc<Mutex<&'static str>>,
+        heads: Arc<Mutex<Vec<String>>>,
+    }
+
+    async fn upstream(answer: &'static str) -> Upstream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let answer = Arc::new(Mutex::new(answer));
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let (now, seen) = (Arc::clone(&answer), Arc::clone(&heads));
+        tokio::spawn(async move {
+            let mut open = Vec::new();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = vec![0; 4096];
+                let length = stream.read(&mut head).await.unwrap();
+                head.truncate(length);
+                seen.lock().unwrap().push(String::from_utf8(head).unwrap());
+                let bytes = *now.lock().unwrap();
+                stream.write_all(bytes.as_bytes()).await.unwrap();
+                // An upstream that says nothing keeps the connection open.
+                if bytes.is_empty() {
+                    open.push(stream);
+                }
+            }
+        });
+        Upstream {
+            address,
+            answer,
+            heads,
+        }
+    }
+
+    fn verdict(answer: &'static str, limit: Duration) -> Result<(), Trouble> {
+        runtime().block_on(async {
+            let upstream = upstream(answer).await;
+            let service = service("backend", 8000);
+            let verdict = probe(&service, &[upstream.address], limit).await;
+            let heads = upstream.heads.lock().unwrap();
+            assert!(
+                heads[0].starts_with("GET /health HTTP/1.1\r\n"),
+                "{heads:?}"
+            );
+            assert!(heads[0].contains("host: backend:8000\r\n"), "{heads:?}");
+            assert!(heads[0].contains("connection: close\r\n"), "{heads:?}");
+            verdict
+        })
+    }
+
+    #[test]
+    fn only_a_2xx_in_time_is_health() {
+        let long = Duration::from_secs(60);
+        for (answer, expected) in [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", Ok(())),
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\nunfinished",
+                Ok(()),
+            ),
+            ("HTTP/1.0 200 OK\r\n\r\n", Ok(())),
+            ("HTTP/1.1 204 No Content\r\n\r\n", Ok(())),
+            (
+                "HTTP/1.1 301 Moved\r\nlocation: /\r\n\r\n",
+                Err(Trouble::Status(301)),
+            ),
+            (
+                "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
+                Err(Trouble::Status(404)),
+            ),
+            (
+                "HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n",
+                Err(Trouble::Status(503)),
+            ),
+            ("SSH-2.0-OpenSSH\r\n", Err(Trouble::Broken)),
+            ("HTTP/1.1 200", Err(Trouble::Broken)),
+        ] {
+            assert_eq!(verdict(answer, long), expected, "{answer}");
+        }
+        assert_eq!(
+            verdict("", Duration::from_millis(50)),
+            Err(Trouble::TooSlow)
+        );
+    }
+
+    #[test]
+    fn a_service_without_a_way_to_it_is_unhealthy() {
+        runtime().block_on(async {
+            let service = service("backend", 8000);
+            let limit = Duration::from_secs(60);
+            assert_eq!(probe(&service, &[], limit).await, Err(Trouble::NoAddress));
+            let closed = TcpListener::bind("127.0.0.1:0")
+                .await
+                .unwrap()
+                .local_addr()
+                .unwrap();
+            let refused = Err(Trouble::Connect(std::io::ErrorKind::ConnectionRefused));
+            assert_eq!(probe(&service, &[closed], limit).await, refused);
+            let open = upstream("HTTP/1.1 200 OK\r\n\r\n").await;
+            assert_eq!(
+                probe(&service, &[closed, open.address], limit).await,
+                Ok(()),
+                "the next address"
+            );
+        });
+    }
+
+    #[test]
+    fn health_goes_down_and_up_with_the_upstream() {
+        const WELL: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        const ILL: &str = "HTTP/1.1 500 Ill\r\ncontent-length: 0\r\n\r\n";
+        runtime().block_on(async {
+            let upstream = upstream(WELL).await;
+            let config = Arc::new(config(vec![service("127.0.0.1", upstream.address.port())]));
+            let state = Arc::new(State::new(1));
+            let names = resolve::start(&config.services, Box::new(|_| {}));
+            let pace = Pace {
+                every: Duration::from_millis(5),
+                limit: Duration::from_secs(60),
+            };
+            let clock = || 7;
+            tokio::spawn(run(config, Arc::clone(&state), names.book, clock, pace));
+            for (answer, healthy) in [(WELL, true), (ILL, false), (WELL, true)] {
+                *upstream.answer.lock().unwrap() = answer;
+                while state.healthy(0) != healthy {
+                    tokio::time::sleep(pace.every).await;
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_change_is_said_once() {
+        let mut known = Known::default();
+        assert_eq!(known.0, None);
+        known.say("s", Ok(()));
+        assert_eq!(known.0, Some(Ok(())));
+        known.say("s", Err(Trouble::TooSlow));
+        assert_eq!(known.0, Some(Err(Trouble::TooSlow)));
+        for (trouble, words) in [
+            (Trouble::NoAddress, "its name has no address"),
+            (
+                Trouble::Connect(std::io::ErrorKind::ConnectionRefused),
+                "cannot connect: connection refused",
+            ),
+            (Trouble::TooSlow, "no answer in time"),
+            (Trouble::Broken, "the answer is not HTTP or broke off"),
+            (Trouble::Status(503), "it answered 503"),
+        ] {
+            assert_eq!(trouble.to_string(), words);
+        }
+    }
 }

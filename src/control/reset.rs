@@ -193,7 +193,7 @@ fn organization(id: &Value) -> Option<Target> {
 #[cfg(test)]
 mod tests {
     //! Every shape of body, and who may reset what.
-    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
     use super::super::caller::Organization;
     use super::*;
@@ -274,7 +274,7 @@ mod tests {
             match (parse(body.as_bytes()), expected) {
                 (Ok(got), Ok(want)) => assert_eq!(got, *want, "{body}"),
                 (Err(got), Err(want)) => assert!(got.contains(want), "{body}: {got}"),
-                (got, want) => assert!(false, "{body}: {got:?}, not {want:?}"),
+                (got, want) => panic!("{body}: {got:?}, not {want:?}"),
             }
         }
         assert!(parse(b"{\"organization_id\":\"\xff\"}").is_err());

@@ -1,21 +1,30 @@
 //! Looks service names up and publishes their addresses. Not a connection and not a balancer. Invariant: the last good set
 //! stays when a lookup fails, and at most one lookup per service is under way.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::Publish;
 use crate::config::Service;
 
-/// Time between two lookups of a name.
-const EVERY: Duration = Duration::from_secs(5);
+/// How often names are looked up.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// Time between two lookups of a name that nobody asks for.
+    every: Duration,
+    /// Least time between two lookups of a name, however often workers ask: a dead upstream must not become a flood of
+    /// queries.
+    apart: Duration,
+}
 
-/// Least time between two lookups of a name, however often a worker asks: a dead upstream must not become a flood of
-/// queries.
-const APART: Duration = Duration::from_millis(500);
+const PACE: Pace = Pace {
+    every: Duration::from_secs(5),
+    apart: Duration::from_millis(500),
+};
 
 /// Wishes that may wait; each is served by the next lookup, so a few per service are enough.
 const WISHES_MAX: usize = 64;
@@ -33,6 +42,9 @@ pub(super) struct Names {
 
 /// Addresses of all services in the configuration's order.
 pub(super) type Book = Vec<Option<Vec<SocketAddr>>>;
+
+/// A service's index and its new addresses.
+type Find = (usize, Vec<SocketAddr>);
 
 /// Waits until every first lookup is back, or `FIRST` has passed.
 pub(super) async fn first_known(book: &mut watch::Receiver<Book>) {
@@ -56,8 +68,10 @@ pub(super) fn start(services: &[Service], mut publish: Publish) -> Names {
         let (wake, woken) = mpsc::channel(1);
         wakers.push(wake);
         if first.get(index).is_some_and(Option::is_none) {
-            let (service, found) = (service.clone(), found.clone());
-            tokio::spawn(look_up(service, index, woken, found));
+            let (host, port) = (service.host.clone(), service.port);
+            let ask = move || ask_system(host.clone(), port);
+            let found = (index, found.clone());
+            tokio::spawn(look_up(service.name.clone(), PACE, ask, woken, found));
         }
     }
     let (show, book) = watch::channel(first);
@@ -82,7 +96,7 @@ async fn pass_wishes(mut wishes: mpsc::Receiver<usize>, wakers: Vec<mpsc::Sender
 }
 
 async fn keep_book(
-    mut finds: mpsc::Receiver<(usize, Vec<SocketAddr>)>,
+    mut finds: mpsc::Receiver<Find>,
     show: watch::Sender<Book>,
     mut publish: Publish,
 ) {
@@ -97,14 +111,17 @@ async fn keep_book(
     }
 }
 
-/// One service's lookups, for ever.
-async fn look_up(
-    service: Service,
-    index: usize,
+/// One service's lookups, until nobody can ask for one any more.
+async fn look_up<Answer>(
+    name: String,
+    pace: Pace,
+    mut ask: impl FnMut() -> Answer,
     mut woken: mpsc::Receiver<()>,
-    found: mpsc::Sender<(usize, Vec<SocketAddr>)>,
-) {
-    let mut ticks = interval(EVERY);
+    (index, found): (usize, mpsc::Sender<Find>),
+) where
+    Answer: Future<Output = io::Result<Vec<SocketAddr>>>,
+{
+    let mut ticks = interval(pace.every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last = Last::default();
     loop {
@@ -112,18 +129,20 @@ async fn look_up(
             _ = ticks.tick() => {}
             wish = woken.recv() => if wish.is_none() { return },
         }
-        let begun = Instant::now();
-        let answer = tokio::net::lookup_host((service.host.as_str(), service.port)).await;
-        let answer = answer
-            .map(Iterator::collect)
-            .map_err(|error| error.to_string());
-        if let Some(set) = last.learn(&service.name, answer)
+        // Begun before the lookup: it counts the time from start to start.
+        let rest = sleep(pace.apart);
+        let answer = ask().await.map_err(|error| error.to_string());
+        if let Some(set) = last.learn(&name, answer)
             && found.send((index, set)).await.is_err()
         {
             return;
         }
-        sleep_until(begun + APART).await;
+        rest.await;
     }
+}
+
+async fn ask_system(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok(tokio::net::lookup_host((host, port)).await?.collect())
 }
 
 /// What was known before, so that only changes are published and said.
@@ -243,6 +262,54 @@ mod tests {
             }
             tokio::task::yield_now().await;
             assert!(sets.try_recv().is_err(), "nothing changed");
+        });
+    }
+
+    #[test]
+    fn a_hundred_wishes_are_one_lookup_and_only_changes_are_found() {
+        let pace = Pace {
+            every: Duration::from_secs(3600),
+            apart: Duration::from_millis(20),
+        };
+        runtime().block_on(async {
+            let refused = || Err(io::Error::from(io::ErrorKind::NotFound));
+            let answers = [
+                Ok(at(&["192.0.2.1:80"])),
+                Ok(at(&["192.0.2.1:80"])),
+                refused(),
+                Ok(at(&["192.0.2.2:80", "192.0.2.1:80"])),
+            ];
+            let mut answers = answers.into_iter();
+            let (asked, mut asks) = mpsc::unbounded_channel();
+            let ask = move || {
+                asked.send(()).unwrap();
+                std::future::ready(answers.next().unwrap_or_else(refused))
+            };
+            let (wake, woken) = mpsc::channel(1);
+            let (found, mut finds) = mpsc::channel(8);
+            let looker = tokio::spawn(look_up("s".to_owned(), pace, ask, woken, (3, found)));
+            for _ in 0..4 {
+                asks.recv().await.unwrap();
+                for _ in 0..100 {
+                    let _ = wake.try_send(());
+                }
+            }
+            // The wish of the last turn is still there; then nobody can wish any more.
+            asks.recv().await.unwrap();
+            drop(wake);
+            looker.await.unwrap();
+            assert!(
+                asks.recv().await.is_none(),
+                "five lookups, not four hundred"
+            );
+            assert_eq!(finds.recv().await, Some((3, at(&["192.0.2.1:80"]))));
+            let second = at(&["192.0.2.2:80", "192.0.2.1:80"]);
+            assert_eq!(
+                finds.recv().await,
+                Some((3, second)),
+                "in the resolver's order"
+            );
+            assert_eq!(finds.recv().await, None);
         });
     }
 

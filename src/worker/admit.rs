@@ -9,9 +9,10 @@ use crate::forwarded;
 use crate::http1::{Method, Name, Request};
 use crate::identity::{self, Identity};
 use crate::limit::{self, IpKey, OrgKey, Permit};
+use crate::metrics::{AuthFailure, LimitOutcome, LimitPolicy};
 use crate::net::clock;
 use crate::reject::Reject;
-use crate::route::{Match, Own};
+use crate::route::Match;
 
 /// What a request costs; weights per route may come.
 const COST: u32 = 1;
@@ -38,6 +39,10 @@ impl Ticket {
         self.identity.as_ref()
     }
 
+    pub(super) fn has_organization(&self) -> bool {
+        self.identity.as_ref().is_some_and(|identity| identity.organization_key().is_some())
+    }
+
     pub(super) fn permit(&self) -> &Permit {
         &self.permit
     }
@@ -49,7 +54,7 @@ pub(super) enum Admitted {
     /// To be forwarded.
     Forward(Ticket),
     /// For one of the gateway's own endpoints.
-    Own(Own, Option<Arc<Identity>>, Option<Permit>),
+    Own(Option<Arc<Identity>>, Option<Permit>),
     /// A CORS preflight: no token, no charge.
     Preflight,
 }
@@ -59,27 +64,45 @@ pub(super) enum Admitted {
 pub(super) struct Refused {
     pub(super) reject: Reject,
     pub(super) identity: Option<Arc<Identity>>,
-    pub(super) policy: Option<limit::Policy>,
-    pub(super) auth: Option<&'static str>,
+    /// What refused, for the metrics.
+    pub(super) limit: Option<(LimitPolicy, LimitOutcome)>,
+    pub(super) auth: Option<AuthFailure>,
 }
 
 impl From<Reject> for Refused {
     fn from(reject: Reject) -> Self {
-        Self { reject, identity: None, policy: None, auth: None }
+        Self { reject, identity: None, limit: None, auth: None }
     }
 }
 
 impl From<limit::Refusal> for Refused {
     fn from(refusal: limit::Refusal) -> Self {
         let reject = Reject::limited(refusal.limit, refusal.retry_after_s);
-        Self { policy: Some(refusal.policy), ..Self::from(reject) }
+        let policy = match refusal.policy {
+            limit::Policy::Organization => LimitPolicy::Organization,
+            limit::Policy::Ip => LimitPolicy::Ip,
+        };
+        Self { limit: Some((policy, LimitOutcome::Refused)), ..Self::from(reject) }
     }
 }
 
 impl From<identity::Refusal> for Refused {
     fn from(refusal: identity::Refusal) -> Self {
         let reject = Reject::unauthorized(refusal.message(), refusal.token_was_sent());
-        Self { auth: Some(refusal.label()), ..Self::from(reject) }
+        Self { auth: Some(auth_failure(refusal)), ..Self::from(reject) }
+    }
+}
+
+fn auth_failure(refusal: identity::Refusal) -> AuthFailure {
+    use identity::Why;
+    match refusal {
+        identity::Refusal::MissingHeader => AuthFailure::Missing,
+        identity::Refusal::BadHeaderFormat => AuthFailure::Format,
+        identity::Refusal::Expired => AuthFailure::Expired,
+        identity::Refusal::Invalid(Why::Signature) => AuthFailure::Signature,
+        identity::Refusal::Invalid(Why::Algorithm) => AuthFailure::Algorithm,
+        identity::Refusal::Invalid(Why::TooLong | Why::Malformed) => AuthFailure::Malformed,
+        identity::Refusal::Invalid(_) => AuthFailure::Claims,
     }
 }
 
@@ -102,15 +125,15 @@ pub(super) fn admit(
         return Ok(Admitted::Preflight);
     }
     match found {
-        Match::Own(own) if own.is_exempt() => Ok(Admitted::Own(own, None, None)),
+        Match::Own(own) if own.is_exempt() => Ok(Admitted::Own(None, None)),
         Match::Own(own) if own.needs_identity() => {
             let identity = identify_caller(request, ip, rules, checks)?;
-            Ok(Admitted::Own(own, Some(identity), None))
+            Ok(Admitted::Own(Some(identity), None))
         }
-        Match::Own(own) => {
+        Match::Own(_) => {
             checks.limits.peek_ip(ip, COST, &clock::now_ns)?;
             let permit = checks.limits.take(None, Some(ip), COST, &clock::now_ns)?;
-            Ok(Admitted::Own(own, None, Some(permit)))
+            Ok(Admitted::Own(None, Some(permit)))
         }
         Match::Upstream(hit) => {
             let (identity, permit) = check(request, ip, hit.public, rules, checks)?;
@@ -177,7 +200,9 @@ fn identify(
 ) -> Result<Arc<Identity>, identity::Refusal> {
     let fields = request.fields.iter().filter(|field| field.kind == Name::Authorization);
     let token = identity::bearer(fields.map(|field| field.value))?;
-    let verifier = rules.verifier.as_ref().ok_or(identity::Refusal::NOT_CONFIGURED)?;
+    // Without a secret no token can be genuine; such a gateway runs only with authentication off.
+    let verifier = rules.verifier.as_ref();
+    let verifier = verifier.ok_or(identity::Refusal::Invalid(identity::Why::Signature))?;
     checks.tokens.identify(verifier, token, clock::unix_ms())
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::connection::Client;
 use super::relay::{Body, discard};
 use super::shard::Shard;
-use crate::http1::{reason, write};
+use crate::http1::write::{self, reason};
 use crate::mailbox::{Call, Caller, OWN_BODY_BYTES_MAX, OwnCall};
 use crate::metrics::CloseReason;
 use crate::net::{Buf, Broken, Reader, Stream, Writer, clock};
@@ -69,7 +69,8 @@ impl Facts {
 /// An ended request.
 pub(super) struct Done {
     pub(super) facts: Facts,
-    pub(super) status: u16,
+    /// `None`: the client left before it got an answer.
+    pub(super) status: Option<u16>,
     pub(super) keep: Result<(), CloseReason>,
 }
 
@@ -130,7 +131,7 @@ pub(super) async fn send<S: Stream>(
             keep = Err(CloseReason::BodyAbandoned);
         }
     }
-    Done { facts, status, keep }
+    Done { facts, status: Some(status), keep }
 }
 
 /// Whether the connection can go on after this answer, the body apart.

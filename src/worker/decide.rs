@@ -46,6 +46,7 @@ pub(super) fn decide<S: Stream>(
     shard: &Shard<S>,
 ) -> Decision {
     let started_ns = clock::now_ns();
+    shard.count(metrics::Core::request_started);
     let snapshot = shard.snapshot();
     let length = match head {
         Ok(length) => length,
@@ -122,7 +123,7 @@ fn judge<S: Stream>(
         Ok(Admitted::Forward(ticket)) => {
             facts.route = metrics::ROUTE_RULES + ticket.route();
             if let Some(draft) = &mut facts.draft {
-                draft.identity = ticket.identity().cloned();
+                draft.identify(ticket.identity());
             }
             ticket.permit().write_fields(facts.own.out());
             let mut out = shard.buffers.small();
@@ -131,10 +132,10 @@ fn judge<S: Stream>(
             let exchange = Exchange { ticket, out, facts, body, idempotent, withheld };
             Decision::Forward(exchange)
         }
-        Ok(Admitted::Own(_, identity, permit)) => {
+        Ok(Admitted::Own(identity, permit)) => {
             facts.route = metrics::ROUTE_OWN;
             if let Some(draft) = &mut facts.draft {
-                draft.identity.clone_from(&identity);
+                draft.identify(identity.as_ref());
             }
             if let Some(permit) = permit {
                 permit.write_fields(facts.own.out());
@@ -149,7 +150,7 @@ fn judge<S: Stream>(
         }
         Err(Refused { reject, identity, .. }) => {
             if let Some(draft) = &mut facts.draft {
-                draft.identity = identity;
+                draft.identify(identity.as_ref());
             }
             answer(facts, Content::Reject(reject), body, withheld)
         }
@@ -215,18 +216,25 @@ fn facts<S: Stream>(
 impl<S: Stream> Shard<S> {
     /// Counts what `admit` found, by policy and reason.
     fn count_verdict(&self, judged: &Result<Admitted, Refused>) {
-        let metrics = self.metrics();
-        if let Err(refused) = judged {
-            if let Some(policy) = refused.policy {
-                let policy = match policy {
-                    crate::limit::Policy::Organization => LimitPolicy::Organization,
-                    crate::limit::Policy::Ip => LimitPolicy::Ip,
-                };
-                metrics.limit(policy, LimitOutcome::Refused);
+        self.count(|core| match judged {
+            Ok(Admitted::Forward(ticket)) => {
+                let limits = self.snapshot().rules.config.limits;
+                if limits.per_ip {
+                    core.limit(LimitPolicy::Ip, LimitOutcome::Admitted);
+                }
+                if limits.per_org && ticket.has_organization() {
+                    core.limit(LimitPolicy::Organization, LimitOutcome::Admitted);
+                }
             }
-            if let Some(reason) = refused.auth {
-                metrics.auth_failed(reason);
+            Ok(Admitted::Own(..) | Admitted::Preflight) => {}
+            Err(refused) => {
+                if let Some((policy, outcome)) = refused.limit {
+                    core.limit(policy, outcome);
+                }
+                if let Some(reason) = refused.auth {
+                    core.auth_failed(reason);
+                }
             }
-        }
+        });
     }
 }

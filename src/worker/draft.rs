@@ -15,7 +15,8 @@ pub(super) struct Draft {
     method_end: usize,
     path_end: usize,
     id_end: usize,
-    pub(super) identity: Option<Arc<Identity>>,
+    address_end: usize,
+    identity: Option<Arc<Identity>>,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
 }
@@ -32,7 +33,25 @@ impl Draft {
         let id_end = out.len();
         // Writing to memory does not fail.
         let _ = write!(out, "{client}");
-        Self { text, method_end, path_end, id_end, identity: None, bytes_in: 0, bytes_out: 0 }
+        let address_end = out.len();
+        Self {
+            text,
+            method_end,
+            path_end,
+            id_end,
+            address_end,
+            identity: None,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
+    }
+
+    /// Notes who it was, once.
+    pub(super) fn identify(&mut self, identity: Option<&Arc<Identity>>) {
+        if let Some(user) = identity.and_then(|identity| identity.user()) {
+            let _ = write!(self.text.out(), "{user}");
+        }
+        self.identity = identity.cloned();
     }
 
     /// The line, once the outcome is known.
@@ -45,16 +64,17 @@ impl Draft {
     ) -> Line<'a> {
         let text = self.text.filled();
         let part = |from: usize, to: usize| text.get(from..to).unwrap_or_default();
+        let words = |from: usize, to: usize| std::str::from_utf8(part(from, to)).ok();
         let identity = self.identity.as_deref();
         Line {
             method: part(0, self.method_end),
             path: part(self.method_end, self.path_end),
             org: identity.and_then(Identity::organization_key),
-            user: identity.and_then(Identity::user_text),
+            user: identity.and_then(Identity::user).and(words(self.address_end, text.len())),
             status,
             micros,
             request_id: part(self.path_end, self.id_end),
-            client_ip: std::str::from_utf8(part(self.id_end, text.len())).unwrap_or("-"),
+            client_ip: words(self.id_end, self.address_end).unwrap_or("-"),
             route,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,

@@ -93,7 +93,7 @@ pub(super) async fn forward<S: Stream>(
                     && (exchange.idempotent || failure == Failure::Unsent)
                     && exchange.body.moved() == body_begun =>
             {
-                shard.metrics().upstream(service, UpstreamEvent::Retried);
+                shard.count(|core| core.upstream(service, UpstreamEvent::Retried));
                 exchange.out.rewind();
                 fresh = true;
             }
@@ -109,7 +109,7 @@ async fn lease<S: Stream>(
     shard: &Shard<S>,
 ) -> Result<Upstream<S>, NoUpstream> {
     if !fresh && let Some(upstream) = shard.upstreams.reuse(service) {
-        shard.metrics().upstream(service, UpstreamEvent::Reused);
+        shard.count(|core| core.upstream(service, UpstreamEvent::Reused));
         return Ok(upstream);
     }
     let within_ms = shard.snapshot().rules.times.connect;
@@ -117,13 +117,14 @@ async fn lease<S: Stream>(
     let opened = shard.upstreams.open(&addresses, within_ms).await;
     let event = match opened {
         Ok(_) => UpstreamEvent::Connected,
-        Err(_) => {
-            // A full mailbox has this request in it already.
-            let _ = shard.setup.outbox.try_send(Call::Resolve(service));
-            UpstreamEvent::ConnectFailed
-        }
+        Err(NoUpstream::TimedOut) => UpstreamEvent::ConnectTimeout,
+        Err(NoUpstream::Refused | NoUpstream::Unresolved) => UpstreamEvent::ConnectFailed,
     };
-    shard.metrics().upstream(service, event);
+    if opened.is_err() {
+        // A full mailbox has this request in it already.
+        let _ = shard.setup.outbox.try_send(Call::Resolve(service));
+    }
+    shard.count(|core| core.upstream(service, event));
     opened
 }
 
@@ -355,14 +356,15 @@ async fn relay_answer<S: Stream>(
 fn finish<S: Stream>(exchange: Exchange, answered: Answered, shard: &Shard<S>) -> Done {
     let Exchange { out, mut facts, body, .. } = exchange;
     shard.buffers.put(out);
-    let metrics = shard.metrics();
-    metrics.bytes_in(body.moved());
-    metrics.bytes_out(answered.bytes);
+    shard.count(|core| {
+        core.bytes_in(body.moved());
+        core.bytes_out(answered.bytes);
+    });
     if let Some(draft) = &mut facts.draft {
         draft.bytes_in = body.moved();
         draft.bytes_out = answered.bytes;
     }
-    Done { facts, status: answered.status, keep: answered.keep }
+    Done { facts, status: Some(answered.status), keep: answered.keep }
 }
 
 /// Answers for a service that did not, or ends the connection of a client that left.
@@ -379,10 +381,10 @@ async fn fail<S: Stream>(
     let name = snapshot.rules.config.services.get(service).map_or("", |s| s.name.as_str());
     let reject = match failure {
         Failure::ClientLeft(broken) => {
-            return Done { facts, status: 499, keep: Err(client_broke(broken)) };
+            return Done { facts, status: None, keep: Err(client_broke(broken)) };
         }
         Failure::Body(Cut::Ended | Cut::Source(Broken::Failed | Broken::Gone)) => {
-            return Done { facts, status: 499, keep: Err(CloseReason::ClientReset) };
+            return Done { facts, status: None, keep: Err(CloseReason::ClientReset) };
         }
         Failure::Body(Cut::Malformed(fault)) => Reject::malformed(fault.status(), fault.message()),
         Failure::Body(Cut::TooLarge) => Reject::too_large(),
@@ -404,6 +406,15 @@ async fn fail<S: Stream>(
             Reject::bad_gateway(name, "has no known address (its name does not resolve)")
         }
     };
+    let event = match failure {
+        Failure::TimedOut => Some(UpstreamEvent::ResponseTimeout),
+        Failure::Malformed(_) | Failure::Interims => Some(UpstreamEvent::Malformed),
+        Failure::Silent | Failure::Unsent | Failure::HalfHead => Some(UpstreamEvent::Broken),
+        Failure::ClientLeft(_) | Failure::Body(_) | Failure::NoUpstream(_) => None,
+    };
+    if let Some(event) = event {
+        shard.count(|core| core.upstream(service, event));
+    }
     if reject.status >= 500 {
         let detail = match failure {
             Failure::Malformed(fault) => fault.message(),

@@ -20,7 +20,7 @@ use shard::{Shard, TICK_MS};
 
 pub use shard::Setup;
 
-use crate::metrics::CloseReason;
+use crate::metrics::{self, CloseReason};
 use crate::net::{Accept, Driver, Incoming, Stream, Tcp, Writer, catch_panic, run, sleep_ms, spawn};
 
 /// Shortest and longest pause of the accept loop when descriptors have run out.
@@ -95,7 +95,7 @@ async fn accept_loop(incoming: Rc<Incoming>, shard: Rc<Shard<Tcp>>) {
 async fn connection(client: Client<Tcp>, shard: Rc<Shard<Tcp>>) {
     let open = shard.connections.get() + 1;
     shard.connections.set(open);
-    shard.metrics().connection_opened();
+    shard.count(metrics::Core::connection_opened);
     let reason = if open > shard.setup.connections_max && !shard.sweep.evict_oldest_idle() {
         turn_away(client, &shard).await;
         CloseReason::Overload
@@ -103,13 +103,13 @@ async fn connection(client: Client<Tcp>, shard: Rc<Shard<Tcp>>) {
         match catch_panic(serve(client, &shard)).await {
             Some(reason) => reason,
             None => {
-                shard.metrics().panicked();
+                shard.count(metrics::Core::panicked);
                 tracing::error!("a panic was caught around one connection; please report it");
                 CloseReason::Panic
             }
         }
     };
-    shard.metrics().connection_closed(reason);
+    shard.count(|core| core.connection_closed(reason));
     shard.connections.set(shard.connections.get() - 1);
 }
 

@@ -3,7 +3,8 @@
 //! body that breaks is never ended as if it were whole.
 
 use super::shard::Deadlines;
-use crate::http1::{Decoder, Fault, RequestBody, ResponseBody, Step, write_chunk_head, write_last};
+use crate::http1::chunked::{write_chunk_head, write_last};
+use crate::http1::{Decoder, Fault, RequestBody, ResponseBody, Step};
 use crate::net::{Broken, Buf, Pool, Reader, Writer};
 
 /// Room that a chunk's frame needs beside its data: 16 hex digits and two line ends.

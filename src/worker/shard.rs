@@ -14,8 +14,9 @@ use super::upstream::Upstreams;
 use crate::access_log::CoreLog;
 use crate::config::{Rules, Snapshot};
 use crate::mailbox::Outbox;
-use crate::metrics::{self, Registry, State};
+use crate::metrics::{self, CloseReason, Registry, State};
 use crate::net::{Pool, Stream, Sweep, clock};
+use crate::reject::Reject;
 
 /// Time between two sweeps: how late a deadline may be noticed.
 pub(super) const TICK_MS: u64 = 20;
@@ -47,7 +48,7 @@ pub struct Setup {
     /// To the control thread.
     pub outbox: Outbox,
     /// This core's end of the access log.
-    pub log: CoreLog,
+    pub log: Option<CoreLog>,
     /// Connections that this worker may hold.
     pub connections_max: usize,
 }
@@ -60,7 +61,9 @@ pub(super) struct Shard<S: Stream> {
     pub(super) upstreams: Upstreams<S>,
     pub(super) deadlines: Deadlines,
     pub(super) sweep: Rc<Sweep>,
-    pub(super) log: RefCell<CoreLog>,
+    log: RefCell<Option<CoreLog>>,
+    /// Route names by label index.
+    labels: Vec<Rc<str>>,
     pub(super) connections: Cell<usize>,
     current: RefCell<Rc<Arc<Snapshot>>>,
     date: RefCell<String>,
@@ -71,15 +74,18 @@ impl<S: Stream> Shard<S> {
     pub(super) fn new(mut setup: Setup) -> Self {
         let snapshot = setup.snapshot.load_full();
         let sweep = Sweep::of_thread();
+        let prefixes = snapshot.rules.config.routes.iter().map(|rule| Rc::from(rule.prefix.as_str()));
+        let labels = [Rc::from("own"), Rc::from("none")].into_iter().chain(prefixes).collect();
         let limits = crate::limit::Core::new(Arc::clone(&setup.limits), setup.index);
-        let log = std::mem::replace(&mut setup.log, CoreLog::silent());
+        let log = RefCell::new(setup.log.take());
         let shard = Self {
             checks: RefCell::new(Checks { limits, tokens: crate::identity::Cache::new() }),
             buffers: Pool::default(),
             upstreams: Upstreams::new(snapshot.rules.config.services.len()),
             deadlines: Deadlines { sweep: Rc::clone(&sweep) },
             sweep,
-            log: RefCell::new(log),
+            log,
+            labels,
             connections: Cell::new(0),
             current: RefCell::new(Rc::new(snapshot)),
             date: RefCell::new(String::new()),
@@ -95,9 +101,21 @@ impl<S: Stream> Shard<S> {
         Rc::clone(&self.current.borrow())
     }
 
-    /// The counters of this core.
-    pub(super) fn metrics(&self) -> &metrics::Core {
-        self.setup.metrics.core(self.setup.index)
+    /// Counts something in this core's counters.
+    pub(super) fn count(&self, add: impl FnOnce(&metrics::Core)) {
+        if let Some(core) = self.setup.metrics.core(self.setup.index) {
+            add(core);
+        }
+    }
+
+    /// Whether requests are logged.
+    pub(super) fn wants_log(&self) -> bool {
+        self.current.borrow().rules.config.log.logs_requests()
+    }
+
+    /// One line for the operator about a 5xx of our own; it never waits for the disk (the subscriber's buffer is bounded).
+    pub(super) fn warn(&self, service: &str, reject: &Reject, detail: &str) {
+        tracing::warn!(service, status = reject.status, detail, "{}", reject.message);
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -133,13 +151,33 @@ impl<S: Stream> Shard<S> {
     /// Counts and logs an ended request, and takes its buffers back.
     pub(super) fn record(&self, done: Done) {
         let micros = done.facts.micros();
-        let metrics = self.metrics();
-        metrics.request(done.facts.route, done.facts.method, done.status, micros);
-        if let Some(draft) = done.facts.draft {
-            self.log.borrow_mut().access(&draft.line(done.status, micros));
+        let Done { facts, status, keep } = done;
+        self.count(|core| match status {
+            Some(status) => core.request(facts.route, facts.method, status, micros),
+            None => core.request_abandoned(),
+        });
+        if let Some(draft) = facts.draft {
+            let route = self.route_label(facts.route);
+            let closed = keep.err().map(CloseReason::label);
+            // 499 is what operators know from nginx for a client that left before its answer.
+            let line = draft.line(status.unwrap_or(499), micros, &route, closed);
+            if let Some(log) = &mut *self.log.borrow_mut() {
+                log.record(&line, clock::unix_ms());
+            }
             self.buffers.put(draft.text);
         }
-        self.buffers.put(done.facts.own);
+        self.buffers.put(facts.own);
+    }
+
+    fn route_label(&self, route: usize) -> Rc<str> {
+        self.labels.get(route).cloned().unwrap_or_default()
+    }
+
+    /// The last lines go to the writer.
+    pub(super) fn finish(&self) {
+        if let Some(log) = &mut *self.log.borrow_mut() {
+            log.finish();
+        }
     }
 
     /// Everything that is done now and then rather than per request.
@@ -149,7 +187,17 @@ impl<S: Stream> Shard<S> {
         self.sweep.tick(now_ns / 1_000_000);
         self.checks.borrow_mut().limits.tick(now_ns);
         self.upstreams.expire(now_ns / 1_000_000);
-        self.log.borrow_mut().tick(unix_ms);
+        let mut dropped = 0;
+        if let Some(log) = &mut *self.log.borrow_mut() {
+            log.flush();
+            dropped = log.dropped();
+        }
+        self.count(|core| {
+            core.log_dropped(dropped);
+            for service in 0..self.upstreams.services() {
+                core.pool_idle(service, self.upstreams.idle_count(service));
+            }
+        });
         let date = httpdate::HttpDate::from(
             std::time::UNIX_EPOCH + std::time::Duration::from_millis(unix_ms),
         );

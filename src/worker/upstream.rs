@@ -112,6 +112,11 @@ impl<S: Stream> Upstreams<S> {
         }
     }
 
+    /// How many services there are.
+    pub(super) fn services(&self) -> usize {
+        self.idle.len()
+    }
+
     /// Idle connections to one service.
     pub(super) fn idle_count(&self, service: usize) -> usize {
         self.idle.get(service).map_or(0, |idle| idle.borrow().len())

@@ -200,20 +200,34 @@ fn witnesses(source: &Source) -> Vec<Violation> {
     found
 }
 
-/// Rule 3: an unchecked request must not compile when forwarded.
+/// Rule 3: an unchecked request must not compile when forwarded. The ticket may come inside an `Exchange`, never as an option.
 fn forward(source: &Source) -> Vec<Violation> {
     if !in_room(&source.path, "worker") {
         return Vec::new();
     }
-    words(&source.product, "forward")
-        .filter(|at| source.product[..*at].ends_with("fn "))
-        .filter(|at| {
-            let signature = &source.product[*at..];
-            let end = signature.find('{').unwrap_or(signature.len());
-            words(&signature[..end], "Ticket").next().is_none()
-        })
-        .map(|at| violation(source, at, "`forward` demands a `Ticket`"))
-        .collect()
+    let mut found = Vec::new();
+    for at in words(&source.product, "forward").filter(|at| source.product[..*at].ends_with("fn "))
+    {
+        let signature = &source.product[at..];
+        let signature = &signature[..signature.find('{').unwrap_or(signature.len())];
+        let carries = |name| words(signature, name).next().is_some();
+        if !(carries("Ticket") || carries("Exchange")) || signature.contains("Option<Ticket>") {
+            found.push(violation(source, at, "`forward` demands a `Ticket`"));
+        }
+    }
+    for at in
+        words(&source.product, "Exchange").filter(|at| source.product[..*at].ends_with("struct "))
+    {
+        let body = &source.product[at..item_end(&source.product, at)];
+        if !body.contains(": Ticket") {
+            found.push(violation(
+                source,
+                at,
+                "an `Exchange` holds a `Ticket`, because `forward` takes one",
+            ));
+        }
+    }
+    found
 }
 
 /// Rule 4: time comes in as an argument; one file reads it.

@@ -1,0 +1,100 @@
+//! The one place where a token becomes an identity. Not here: finding the token, remembering the result.
+//! Invariant: algorithm, signature, every rule and every claim were checked, in this order, before an `Identity` exists.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jsonwebtoken::DecodingKey;
+use jsonwebtoken::crypto::{self, aws_lc};
+use serde_json::Value;
+
+use super::compact::{self, Compact, Object};
+use super::{Identity, Refusal, Settings, SetupError, Why, mint, rules};
+
+/// Numbers the verifiers of this process; a cache that sees a new number forgets what older keys vouched for.
+static GENERATION: AtomicU64 = AtomicU64::new(1);
+
+/// The configured key and rules, ready to judge tokens. Shared by all threads; built anew when settings change.
+#[derive(Debug)]
+pub struct Verifier {
+    settings: Settings,
+    key: DecodingKey,
+    generation: u64,
+}
+
+impl Verifier {
+    /// Installs the crypto provider and checks that it accepts a token made here and refuses a forged one.
+    ///
+    /// # Errors
+    /// An empty secret, or cryptography that does not do what it says.
+    pub fn new(settings: Settings) -> Result<Self, SetupError> {
+        if settings.secret.is_empty() {
+            return Err(SetupError::EmptySecret);
+        }
+        install_provider();
+        let verifier = Self {
+            key: DecodingKey::from_secret(&settings.secret),
+            generation: GENERATION.fetch_add(1, Ordering::Relaxed),
+            settings,
+        };
+        verifier.test_itself()?;
+        Ok(verifier)
+    }
+
+    /// Judges one token at the time `now_ms`.
+    ///
+    /// # Errors
+    /// [`Refusal::Expired`] or [`Refusal::Invalid`], with the first thing that is wrong.
+    pub fn verify(&self, token: &[u8], now_ms: u64) -> Result<Identity, Refusal> {
+        let compact = Compact::split(token)?;
+        let header = compact::object(compact.header)?;
+        rules::algorithm(&header, &self.settings)?;
+        self.check_signature(&compact)?;
+        for rule in rules::HEADER_RULES {
+            rule(&header)?;
+        }
+        let claims = compact::object(compact.claims)?;
+        for rule in rules::CLAIM_RULES {
+            rule(&claims, &self.settings, now_ms)?;
+        }
+        Ok(Identity::from_claims(&claims, &self.settings)?)
+    }
+
+    /// Unique to this verifier within the process.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// With the configured algorithm, whatever the header says; the comparison is constant in time (aws-lc).
+    fn check_signature(&self, compact: &Compact<'_>) -> Result<(), Why> {
+        let algorithm = self.settings.algorithm.algorithm();
+        match crypto::verify(compact.signature, compact.message, &self.key, algorithm) {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(Why::Signature),
+        }
+    }
+
+    fn test_itself(&self) -> Result<(), SetupError> {
+        let mut claims = Object::new();
+        claims.insert("exp".to_owned(), Value::from(1));
+        let token = mint(&self.settings, claims).map_err(|_| SetupError::SelfTestRefused)?;
+        if self.verify(token.as_bytes(), 0).is_err() {
+            return Err(SetupError::SelfTestRefused);
+        }
+        // The first character of the signature, for the last one carries bits that are not part of it.
+        let mut forged = token.into_bytes();
+        let signature_at = forged.iter().rposition(|byte| *byte == b'.');
+        if let Some(byte) = signature_at.and_then(|dot| forged.get_mut(dot + 1)) {
+            *byte = if *byte == b'A' { b'B' } else { b'A' };
+        }
+        match self.verify(&forged, 0) {
+            Err(Refusal::Invalid(Why::Signature)) => Ok(()),
+            Ok(_) | Err(_) => Err(SetupError::SelfTestForged),
+        }
+    }
+}
+
+/// Once per process; a second installation is refused by the crate, which changes nothing.
+pub(super) fn install_provider() {
+    let _ = aws_lc::DEFAULT_PROVIDER.install_default();
+}
