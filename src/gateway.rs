@@ -71,8 +71,8 @@ pub fn run(config: Config) -> Result<(), StartError> {
     if descriptors < DESCRIPTORS_MIN {
         return Err(StartError::Descriptors(descriptors));
     }
-    let diagnostics = control::diagnostics::start(config.log, net::clock::unix_ms)
-        .map_err(StartError::Thread)?;
+    let diagnostics =
+        control::diagnostics::start(config.log, net::clock::unix_ms).map_err(StartError::Thread)?;
     let done = start(&config, descriptors).and_then(supervise);
     diagnostics.finish();
     done
@@ -124,8 +124,15 @@ fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError
     let driver = net::detect();
     announce(config, &rules, address, driver);
     let names: Vec<String> = config.services.iter().map(|s| s.name.clone()).collect();
-    let prefixes: Vec<String> = config.routes.iter().map(|rule| rule.prefix.clone()).collect();
-    let addresses = config.services.iter().map(crate::config::Service::literal_addresses);
+    let prefixes: Vec<String> = config
+        .routes
+        .iter()
+        .map(|rule| rule.prefix.clone())
+        .collect();
+    let addresses = config
+        .services
+        .iter()
+        .map(crate::config::Service::literal_addresses);
     let shared = Shared {
         config: Arc::clone(config),
         limits: limit::Node::new(limit_settings(config)),
@@ -158,11 +165,23 @@ fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError
         .connections_max
         .unwrap_or(descriptors.saturating_sub(DESCRIPTORS_RESERVED) * 9 / 10)
         .div_ceil(config.workers);
-    start_workers(&shared, (listeners, logs), &outbox, (driver, share), &say_ended)?;
+    start_workers(
+        &shared,
+        (listeners, logs),
+        &outbox,
+        (driver, share),
+        &say_ended,
+    )?;
     shared.state.mark_listening();
     tracing::info!(%address, "ready to accept connections");
     let (state, config) = (shared.state, shared.config);
-    Ok(Running { config, state, log_writer, end_control, ended })
+    Ok(Running {
+        config,
+        state,
+        log_writer,
+        end_control,
+        ended,
+    })
 }
 
 /// What the operator should see once.
@@ -181,7 +200,10 @@ fn announce(config: &Config, rules: &Rules, address: SocketAddr, driver: net::Dr
         tracing::warn!("{warning}");
     }
     let name = |service: usize| {
-        config.services.get(service).map_or_else(String::new, |service| service.name.clone())
+        config
+            .services
+            .get(service)
+            .map_or_else(String::new, |service| service.name.clone())
     };
     for line in rules.routes.describe(name) {
         tracing::info!("route: {line}");
@@ -243,7 +265,9 @@ fn start_workers(
         let cpu = cpus.get(index).copied().filter(|_| pinned);
         let obituary = Obituary(Thread::Worker, say_ended.clone());
         let name = format!("worker-{index}");
-        thread(&name, obituary, cpu, move || worker::work(driver, listener, setup))?;
+        thread(&name, obituary, cpu, move || {
+            worker::work(driver, listener, setup)
+        })?;
     }
     Ok(())
 }
@@ -255,15 +279,17 @@ fn thread(
     body: impl FnOnce() -> std::io::Result<()> + Send + 'static,
 ) -> Result<(), StartError> {
     let label = name.to_owned();
-    let started = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let _obituary = obituary;
-        if let Some(cpu) = cpu {
-            net::pin_to_core(cpu);
-        }
-        if let Err(error) = body() {
-            tracing::error!(%error, "{label} cannot run");
-        }
-    });
+    let started = std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            let _obituary = obituary;
+            if let Some(cpu) = cpu {
+                net::pin_to_core(cpu);
+            }
+            if let Err(error) = body() {
+                tracing::error!(%error, "{label} cannot run");
+            }
+        });
     started.map(drop).map_err(StartError::Thread)
 }
 
@@ -273,7 +299,13 @@ fn supervise(running: Running) -> Result<(), StartError> {
         .enable_all()
         .build()
         .map_err(StartError::Thread)?;
-    let Running { config, state, log_writer, end_control, mut ended } = running;
+    let Running {
+        config,
+        state,
+        log_writer,
+        end_control,
+        mut ended,
+    } = running;
     let done = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Thread)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Thread)?;
@@ -351,7 +383,15 @@ impl control::LimitsView for LimitsOfNode {
 
 impl LimitsOfNode {
     fn info(&self, key: &limit::Key, now_ns: u64) -> control::LimitInfo {
-        let limit::Info { current_count, limit, remaining } = self.0.info(key, now_ns);
-        control::LimitInfo { current_count, limit, remaining }
+        let limit::Info {
+            current_count,
+            limit,
+            remaining,
+        } = self.0.info(key, now_ns);
+        control::LimitInfo {
+            current_count,
+            limit,
+            remaining,
+        }
     }
 }

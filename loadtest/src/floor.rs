@@ -41,7 +41,9 @@ impl Process {
         let patience = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             if Instant::now() > patience {
-                return Err(io::Error::other(format!("{command:?} did not listen on port {port}")));
+                return Err(io::Error::other(format!(
+                    "{command:?} did not listen on port {port}"
+                )));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -98,7 +100,9 @@ struct Round {
 /// Runs the comparison and prints it as a Markdown table.
 pub(crate) fn run(options: &Options) -> io::Result<()> {
     if !options.gateway.exists() {
-        let built = Command::new("cargo").args(["build", "--release"]).status()?;
+        let built = Command::new("cargo")
+            .args(["build", "--release"])
+            .status()?;
         if !built.success() {
             return Err(io::Error::other("cargo build --release failed"));
         }
@@ -109,16 +113,29 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
     origin.args(["origin", "--port", &origin_port.to_string()]);
     let _origin = Process::start(&mut origin, 1, origin_port)?;
     let mut relay = Command::new(&own);
-    relay.args(["relay", "--port", &relay_port.to_string(), "--to", &origin_port.to_string()]);
+    relay.args([
+        "relay",
+        "--port",
+        &relay_port.to_string(),
+        "--to",
+        &origin_port.to_string(),
+    ]);
     let relay = Process::start(&mut relay, 0, relay_port)?;
     let gateway = start_gateway(&options.gateway, gateway_port, origin_port)?;
     let token = mint(&options.gateway)?;
     let (mut floor, mut ours) = (Vec::new(), Vec::new());
-    let _ = (load(options, relay_port, &token, 1)?, load(options, gateway_port, &token, 1)?);
+    let _ = (
+        load(options, relay_port, &token, 1)?,
+        load(options, gateway_port, &token, 1)?,
+    );
     for round in 1..=options.rounds {
         floor.push(measure(options, &relay, relay_port, &token)?);
         ours.push(measure(options, &gateway, gateway_port, &token)?);
-        eprintln!("round {round}: relay {:?}, gateway {:?}", floor.last(), ours.last());
+        eprintln!(
+            "round {round}: relay {:?}, gateway {:?}",
+            floor.last(),
+            ours.last()
+        );
     }
     report(floor, ours);
     Ok(())
@@ -147,7 +164,9 @@ fn mint(binary: &Path) -> io::Result<String> {
     let output = Command::new(binary)
         .env_clear()
         .env("JWT_SECRET_KEY", SECRET)
-        .args(["token", "mint", "--org", "1", "--user", "123", "--role", "user"])
+        .args([
+            "token", "mint", "--org", "1", "--user", "123", "--role", "user",
+        ])
         .args(["--expires-in", "86400"])
         .output()?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -160,8 +179,16 @@ fn load(options: &Options, port: u16, token: &str, seconds: u32) -> io::Result<(
         .arg(format!("-c{}", options.connections))
         .arg(format!("-d{seconds}s"))
         .args(["-H", &format!("Authorization: Bearer {token}")])
-        .args(["-H", "User-Agent: Mozilla/5.0 (X11; Linux x86_64) load test"])
-        .args(["-H", "Accept: application/json", "-H", "Accept-Encoding: gzip, deflate"])
+        .args([
+            "-H",
+            "User-Agent: Mozilla/5.0 (X11; Linux x86_64) load test",
+        ])
+        .args([
+            "-H",
+            "Accept: application/json",
+            "-H",
+            "Accept-Encoding: gzip, deflate",
+        ])
         .arg(format!("http://127.0.0.1:{port}/api/v1/items?page=1"))
         .output()
         .map_err(|error| io::Error::other(format!("wrk: {error}; apt-get install wrk")))?;
@@ -170,26 +197,45 @@ fn load(options: &Options, port: u16, token: &str, seconds: u32) -> io::Result<(
         return Err(io::Error::other(format!("the load met errors:\n{text}")));
     }
     let number = |line: &str, at: usize| line.split_whitespace().nth(at).map(str::to_owned);
-    let rate = text.lines().find(|line| line.contains("Requests/sec")).and_then(|l| number(l, 1));
-    let count = text.lines().find(|line| line.contains("requests in")).and_then(|l| number(l, 0));
-    match (rate.and_then(|r| r.parse().ok()), count.and_then(|c| c.parse().ok())) {
+    let rate = text
+        .lines()
+        .find(|line| line.contains("Requests/sec"))
+        .and_then(|l| number(l, 1));
+    let count = text
+        .lines()
+        .find(|line| line.contains("requests in"))
+        .and_then(|l| number(l, 0));
+    match (
+        rate.and_then(|r| r.parse().ok()),
+        count.and_then(|c| c.parse().ok()),
+    ) {
         (Some(rate), Some(count)) => Ok((rate, count)),
         _ => Err(io::Error::other(format!("wrk said:\n{text}"))),
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "nanoseconds and counts of seconds fit a double")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "nanoseconds and counts of seconds fit a double"
+)]
 fn measure(options: &Options, process: &Process, port: u16, token: &str) -> io::Result<Round> {
     let before = process.cpu_ns()?;
     let (per_second, count) = load(options, port, token, options.seconds)?;
     let spent = process.cpu_ns()? - before;
-    Ok(Round { per_second, micros: spent as f64 / 1000.0 / count as f64 })
+    Ok(Round {
+        per_second,
+        micros: spent as f64 / 1000.0 / count as f64,
+    })
 }
 
 fn median(rounds: &mut [Round], key: impl Fn(&Round) -> f64) -> (f64, f64, f64) {
     rounds.sort_by(|a, b| key(a).total_cmp(&key(b)));
     let at = |index: usize| rounds.get(index).map_or(0.0, &key);
-    (at(0), at(rounds.len() / 2), at(rounds.len().saturating_sub(1)))
+    (
+        at(0),
+        at(rounds.len() / 2),
+        at(rounds.len().saturating_sub(1)),
+    )
 }
 
 fn report(mut floor: Vec<Round>, mut ours: Vec<Round>) {

@@ -73,7 +73,10 @@ impl Service {
     /// The address, when the URL names one itself and nothing has to be resolved.
     pub fn literal_addresses(&self) -> Vec<SocketAddr> {
         let literal: Option<std::net::IpAddr> = self.host.parse().ok();
-        literal.map(|address| SocketAddr::new(address, self.port)).into_iter().collect()
+        literal
+            .map(|address| SocketAddr::new(address, self.port))
+            .into_iter()
+            .collect()
     }
 }
 

@@ -66,7 +66,9 @@ impl From<&Timeouts> for Times {
 
 /// Whole milliseconds, at least 1.
 pub fn ms(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
+    u64::try_from(duration.as_millis())
+        .unwrap_or(u64::MAX)
+        .max(1)
 }
 
 /// What the identity room is told.

@@ -133,7 +133,9 @@ impl<'b> Request<'_, 'b> {
     #[must_use]
     pub fn value(&self, name: Name) -> Option<&'b [u8]> {
         let mut fields = self.fields.iter();
-        fields.find(|field| field.kind == name).map(|field| field.value)
+        fields
+            .find(|field| field.kind == name)
+            .map(|field| field.value)
     }
 }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use crate::config::Rules;
 use crate::http1::{Name, Request};
-use crate::{cors, forwarded};
 use crate::identity::{self, Identity};
 use crate::limit::{self, IpKey, OrgKey, Permit};
 use crate::metrics::{AuthFailure, LimitOutcome, LimitPolicy};
 use crate::net::clock;
 use crate::reject::Reject;
 use crate::route::Match;
+use crate::{cors, forwarded};
 
 /// What a request costs; weights per route may come.
 const COST: u32 = 1;
@@ -40,7 +40,9 @@ impl Ticket {
     }
 
     pub(super) fn has_organization(&self) -> bool {
-        self.identity.as_ref().is_some_and(|identity| identity.organization_key().is_some())
+        self.identity
+            .as_ref()
+            .is_some_and(|identity| identity.organization_key().is_some())
     }
 
     pub(super) fn permit(&self) -> &Permit {
@@ -71,7 +73,12 @@ pub(super) struct Refused {
 
 impl From<Reject> for Refused {
     fn from(reject: Reject) -> Self {
-        Self { reject, identity: None, limit: None, auth: None }
+        Self {
+            reject,
+            identity: None,
+            limit: None,
+            auth: None,
+        }
     }
 }
 
@@ -82,14 +89,20 @@ impl From<limit::Refusal> for Refused {
             limit::Policy::Organization => LimitPolicy::Organization,
             limit::Policy::Ip => LimitPolicy::Ip,
         };
-        Self { limit: Some((policy, LimitOutcome::Refused)), ..Self::from(reject) }
+        Self {
+            limit: Some((policy, LimitOutcome::Refused)),
+            ..Self::from(reject)
+        }
     }
 }
 
 impl From<identity::Refusal> for Refused {
     fn from(refusal: identity::Refusal) -> Self {
         let reject = Reject::unauthorized(refusal.message(), refusal.token_was_sent());
-        Self { auth: Some(auth_failure(refusal)), ..Self::from(reject) }
+        Self {
+            auth: Some(auth_failure(refusal)),
+            ..Self::from(reject)
+        }
     }
 }
 
@@ -120,7 +133,10 @@ pub(super) fn admit(
     checks: &mut Checks,
 ) -> Result<Admitted, Refused> {
     let ip = IpKey::from(client);
-    let found = rules.routes.find(request.path).map_err(|why| Reject::ambiguous(why.message()))?;
+    let found = rules
+        .routes
+        .find(request.path)
+        .map_err(|why| Reject::ambiguous(why.message()))?;
     if cors::is_preflight(
         request.method_text.as_bytes(),
         request.value(Name::Origin),
@@ -142,11 +158,19 @@ pub(super) fn admit(
         Match::Upstream(hit) => {
             let (identity, permit) = check(request, ip, hit.public, rules, checks)?;
             let (service, route) = (hit.rule.service, hit.index);
-            Ok(Admitted::Forward(Ticket { service, route, identity, permit }))
+            Ok(Admitted::Forward(Ticket {
+                service,
+                route,
+                identity,
+                permit,
+            }))
         }
         Match::None => {
             let (identity, _) = check(request, ip, false, rules, checks)?;
-            Err(Refused { identity, ..Refused::from(Reject::not_found()) })
+            Err(Refused {
+                identity,
+                ..Refused::from(Reject::not_found())
+            })
         }
     }
 }
@@ -172,10 +196,19 @@ fn check(
         },
         (false, false) => identify(request, rules, checks).ok(),
     };
-    let organization = identity.as_deref().and_then(Identity::organization_key).map(OrgKey::new);
-    match checks.limits.take(organization, Some(ip), COST, &clock::now_ns) {
+    let organization = identity
+        .as_deref()
+        .and_then(Identity::organization_key)
+        .map(OrgKey::new);
+    match checks
+        .limits
+        .take(organization, Some(ip), COST, &clock::now_ns)
+    {
         Ok(permit) => Ok((identity, permit)),
-        Err(refusal) => Err(Refused { identity, ..Refused::from(refusal) }),
+        Err(refusal) => Err(Refused {
+            identity,
+            ..Refused::from(refusal)
+        }),
     }
 }
 
@@ -202,7 +235,10 @@ fn identify(
     rules: &Rules,
     checks: &mut Checks,
 ) -> Result<Arc<Identity>, identity::Refusal> {
-    let fields = request.fields.iter().filter(|field| field.kind == Name::Authorization);
+    let fields = request
+        .fields
+        .iter()
+        .filter(|field| field.kind == Name::Authorization);
     let token = identity::bearer(fields.map(|field| field.value))?;
     // Without a secret no token can be genuine; such a gateway runs only with authentication off.
     let verifier = rules.verifier.as_ref();
@@ -217,7 +253,11 @@ pub(super) fn client_address(
     trust: &forwarded::Trust,
 ) -> IpAddr {
     let of = |name: Name| {
-        request.fields.iter().filter(move |field| field.kind == name).map(|field| field.value)
+        request
+            .fields
+            .iter()
+            .filter(move |field| field.kind == name)
+            .map(|field| field.value)
     };
     trust.client(peer, of(Name::XForwardedFor), of(Name::Forwarded))
 }

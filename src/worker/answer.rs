@@ -11,7 +11,7 @@ use super::shard::Shard;
 use crate::http1::write::{self, reason};
 use crate::mailbox::{Call, Caller, OWN_BODY_BYTES_MAX, OwnCall};
 use crate::metrics::CloseReason;
-use crate::net::{Buf, Broken, Reader, Stream, Writer, clock};
+use crate::net::{Broken, Buf, Reader, Stream, Writer, clock};
 use crate::reject::Reject;
 
 use super::draft::Draft;
@@ -100,14 +100,21 @@ pub(super) async fn send<S: Stream>(
     answer: Answer,
     shard: &Shard<S>,
 ) -> Done {
-    let Answer { facts, content, mut pending, withheld } = answer;
+    let Answer {
+        facts,
+        content,
+        mut pending,
+        withheld,
+    } = answer;
     let mut keep = keeps(&content, &facts, shard.is_draining());
     let mut nowhere = shard.buffers.small();
     if keep.is_ok() && pending.take(&mut client.inbox, &mut nowhere).is_err() {
         keep = Err(CloseReason::BadRequest);
     }
     shard.buffers.put(nowhere);
-    let short = pending.length_left().is_some_and(|left| left <= DISCARD_BYTES_MAX);
+    let short = pending
+        .length_left()
+        .is_some_and(|left| left <= DISCARD_BYTES_MAX);
     if keep.is_ok() && !pending.is_done() && (withheld || !short) {
         keep = Err(CloseReason::BodyAbandoned);
     }
@@ -125,13 +132,16 @@ pub(super) async fn send<S: Stream>(
         let inbox = std::mem::take(&mut client.inbox);
         let until = shard.deadlines.after(DISCARD_MS);
         let complete;
-        (complete, client.inbox) =
-            discard(&mut client.reader, &mut pending, inbox, until).await;
+        (complete, client.inbox) = discard(&mut client.reader, &mut pending, inbox, until).await;
         if !complete {
             keep = Err(CloseReason::BodyAbandoned);
         }
     }
-    Done { facts, status: Some(status), keep }
+    Done {
+        facts,
+        status: Some(status),
+        keep,
+    }
 }
 
 /// Whether the connection can go on after this answer, the body apart.
@@ -227,13 +237,24 @@ pub(super) async fn own<S: Stream>(
     request: OwnRequest,
     shard: &Shard<S>,
 ) -> Done {
-    let OwnRequest { facts, head, caller, mut body, withheld } = request;
+    let OwnRequest {
+        facts,
+        head,
+        caller,
+        mut body,
+        withheld,
+    } = request;
     let gathered = gather(client, &mut body, withheld, shard).await;
     let content = match gathered {
         Ok(bytes) => ask(head, caller, bytes, shard).await,
         Err(reject) => Content::Reject(reject),
     };
-    let answer = Answer { facts, content, pending: body, withheld: false };
+    let answer = Answer {
+        facts,
+        content,
+        pending: body,
+        withheld: false,
+    };
     send(client, answer, shard).await
 }
 
@@ -257,7 +278,10 @@ async fn gather<S: Stream>(
             return Err(Reject::malformed(400, what));
         }
         if gathered.len() > OWN_BODY_BYTES_MAX || (gathered.room() < 64 && !body.is_done()) {
-            return Err(Reject { close: true, ..Reject::too_large() });
+            return Err(Reject {
+                close: true,
+                ..Reject::too_large()
+            });
         }
         if body.is_done() {
             return Ok(Bytes::copy_from_slice(gathered.filled()));
@@ -284,11 +308,18 @@ async fn ask<S: Stream>(
     parts.extensions.insert(caller);
     let request = http::Request::from_parts(parts, body);
     let (reply, answered) = oneshot::channel();
-    if shard.setup.outbox.try_send(Call::Own(OwnCall { request, reply })).is_err() {
+    if shard
+        .setup
+        .outbox
+        .try_send(Call::Own(OwnCall { request, reply }))
+        .is_err()
+    {
         return Content::Reject(Reject::unavailable("The gateway is overloaded"));
     }
     match answered.await {
         Ok(response) => Content::Response(response),
-        Err(_) => Content::Reject(Reject::internal("The gateway could not answer this request")),
+        Err(_) => Content::Reject(Reject::internal(
+            "The gateway could not answer this request",
+        )),
     }
 }

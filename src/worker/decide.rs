@@ -128,8 +128,16 @@ fn judge<S: Stream>(
             ticket.permit().write_fields(facts.own.out());
             let mut out = shard.buffers.small();
             heads::write_request(request, &ticket, peer, &facts, snapshot, out.out());
-            let idempotent = !matches!(request.method, Method::Post | Method::Patch | Method::Other);
-            let exchange = Exchange { ticket, out, facts, body, idempotent, withheld };
+            let idempotent =
+                !matches!(request.method, Method::Post | Method::Patch | Method::Other);
+            let exchange = Exchange {
+                ticket,
+                out,
+                facts,
+                body,
+                idempotent,
+                withheld,
+            };
             Decision::Forward(exchange)
         }
         Ok(Admitted::Own(identity, permit)) => {
@@ -140,7 +148,11 @@ fn judge<S: Stream>(
             if let Some(permit) = permit {
                 permit.write_fields(facts.own.out());
             }
-            let caller = Caller { address, identity, public: true };
+            let caller = Caller {
+                address,
+                identity,
+                public: true,
+            };
             own(request, caller, facts, body, withheld)
         }
         Ok(Admitted::Preflight) => {
@@ -150,7 +162,9 @@ fn judge<S: Stream>(
             heads::write_preflight(request, snapshot, fields.out());
             answer(facts, Content::Preflight(fields), body, withheld)
         }
-        Err(Refused { reject, identity, .. }) => {
+        Err(Refused {
+            reject, identity, ..
+        }) => {
             if let Some(draft) = &mut facts.draft {
                 draft.identify(identity.as_ref());
             }
@@ -160,7 +174,12 @@ fn judge<S: Stream>(
 }
 
 fn answer(facts: Facts, content: Content, pending: Body, withheld: bool) -> Decision {
-    Decision::Answer(Answer { facts, content, pending, withheld })
+    Decision::Answer(Answer {
+        facts,
+        content,
+        pending,
+        withheld,
+    })
 }
 
 fn own(
@@ -170,12 +189,20 @@ fn own(
     body: Body,
     withheld: bool,
 ) -> Decision {
-    let mut head = http::Request::builder().method(request.method_text).uri(request.target);
+    let mut head = http::Request::builder()
+        .method(request.method_text)
+        .uri(request.target);
     for field in request.fields.iter().filter(|field| !field.hop) {
         head = head.header(field.name, field.value);
     }
     match head.body(()) {
-        Ok(head) => Decision::Own(OwnRequest { facts, head, caller, body, withheld }),
+        Ok(head) => Decision::Own(OwnRequest {
+            facts,
+            head,
+            caller,
+            body,
+            withheld,
+        }),
         // Our head rules are stricter than the http crate's, but for a target with unusual characters.
         Err(_) => {
             let reject = Reject::ambiguous("The target is not a valid URI for this endpoint");
@@ -194,11 +221,20 @@ fn facts<S: Stream>(
     let mut own = shard.buffers.small();
     heads::write_request_id(request.value(Name::XRequestId), shard, own.out());
     let id_end = own.len();
-    snapshot.rules.cors.fields(request.value(Name::Origin), own.out());
+    snapshot
+        .rules
+        .cors
+        .fields(request.value(Name::Origin), own.out());
     let draft = shard.wants_log().then(|| {
         let id = heads::request_id(&own, id_end);
         let method = request.method_text.as_bytes();
-        Draft::new(shard.buffers.small(), method, request.path.as_bytes(), id, address)
+        Draft::new(
+            shard.buffers.small(),
+            method,
+            request.path.as_bytes(),
+            id,
+            address,
+        )
     });
     Facts {
         started_ns,

@@ -23,7 +23,13 @@ pub(super) struct Draft {
 
 impl Draft {
     /// Copies what the log needs; the head's own buffer moves on with the body.
-    pub(super) fn new(mut text: Buf, method: &[u8], path: &[u8], id: &[u8], client: IpAddr) -> Self {
+    pub(super) fn new(
+        mut text: Buf,
+        method: &[u8],
+        path: &[u8],
+        id: &[u8],
+        client: IpAddr,
+    ) -> Self {
         let out = text.out();
         out.extend_from_slice(method);
         let method_end = out.len();
@@ -70,7 +76,9 @@ impl Draft {
             method: part(0, self.method_end),
             path: part(self.method_end, self.path_end),
             org: identity.and_then(Identity::organization_key),
-            user: identity.and_then(Identity::user).and(words(self.address_end, text.len())),
+            user: identity
+                .and_then(Identity::user)
+                .and(words(self.address_end, text.len())),
             status,
             micros,
             request_id: part(self.path_end, self.id_end),

@@ -83,7 +83,9 @@ pub(super) async fn forward<S: Stream>(
         match ended {
             Ended::Answered(answered) => {
                 if answered.clean {
-                    shard.upstreams.give_back(service, upstream, shard.sweep.now_ms());
+                    shard
+                        .upstreams
+                        .give_back(service, upstream, shard.sweep.now_ms());
                 }
                 return finish(exchange, answered, shard);
             }
@@ -144,7 +146,11 @@ async fn attempt<S: Stream>(
     (sent, exchange.out) = upstream.writer.write(out, count, deadline).await;
     if sent.is_err() && upstream.reused {
         let untouched = exchange.out.len() == count;
-        return Ended::Unanswered(if untouched { Failure::Unsent } else { Failure::Silent });
+        return Ended::Unanswered(if untouched {
+            Failure::Unsent
+        } else {
+            Failure::Silent
+        });
     }
     if exchange.body.is_done() {
         // Even a failed write may have been answered: a service that refuses early closes early.
@@ -161,7 +167,10 @@ async fn attempt<S: Stream>(
         (&mut client.reader, &mut upstream.writer),
         std::mem::take(&mut client.inbox),
         &mut exchange.body,
-        Pace { read_ms: times.body, write_ms: response_ms },
+        Pace {
+            read_ms: times.body,
+            write_ms: response_ms,
+        },
         &upload_done,
         shard,
     );
@@ -184,7 +193,8 @@ async fn attempt<S: Stream>(
 /// Tells a client that withholds its body to send it (RFC 9110 10.1.1).
 pub(super) async fn say_continue<S: Stream>(client: &mut Client<S>, shard: &Shard<S>) {
     let mut out = shard.buffers.small();
-    out.out().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+    out.out()
+        .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
     let count = out.len();
     let deadline = shard.deadlines.after(shard.snapshot().rules.times.write);
     // A client that has gone is noticed when its body is read.
@@ -203,7 +213,11 @@ fn cut_short(ended: Ended, cut: Option<Cut>) -> Ended {
                 Some(Cut::Sink(_)) | None => CloseReason::BodyAbandoned,
             };
             let keep = answered.keep.and(Err(reason));
-            Ended::Answered(Answered { keep, clean: false, ..answered })
+            Ended::Answered(Answered {
+                keep,
+                clean: false,
+                ..answered
+            })
         }
         // A service that stopped reading and did not answer: what its own side did says more.
         (unanswered, Some(Cut::Sink(_)) | None) => unanswered,
@@ -221,7 +235,10 @@ async fn upload<S: Stream>(
     shard: &Shard<S>,
 ) -> (Result<(), Cut>, Buf) {
     let (from, to) = io;
-    let pipe = Pipe { inbox, out: shard.buffers.small() };
+    let pipe = Pipe {
+        inbox,
+        out: shard.buffers.small(),
+    };
     let ground = (&shard.deadlines, &shard.buffers);
     let (moved, pipe) = pump(from, to, body, pipe, pace, ground).await;
     shard.buffers.put(pipe.out);
@@ -245,7 +262,10 @@ async fn download<S: Stream>(
     shard: &Shard<S>,
 ) -> Ended {
     let (from, to) = io;
-    let pipe = Pipe { inbox: shard.buffers.small(), out: shard.buffers.small() };
+    let pipe = Pipe {
+        inbox: shard.buffers.small(),
+        out: shard.buffers.small(),
+    };
     let (head, mut pipe) = read_head::<S>(from, to, facts, first_by, pipe, shard).await;
     upload_done.set(true);
     let ended = match head {
@@ -330,7 +350,10 @@ async fn relay_answer<S: Stream>(
     shard: &Shard<S>,
 ) -> (Answered, Pipe) {
     let times = shard.snapshot().rules.times;
-    let pace = Pace { read_ms: times.read, write_ms: times.write };
+    let pace = Pace {
+        read_ms: times.read,
+        write_ms: times.write,
+    };
     let ground = (&shard.deadlines, &shard.buffers);
     let until_close = !head.keep && head.body.ends_with_close();
     let (moved, pipe) = pump(from, to, &mut head.body, pipe, pace, ground).await;
@@ -349,12 +372,22 @@ async fn relay_answer<S: Stream>(
     };
     // Bytes after the answer belong to nobody: such a connection is never used again.
     let clean = moved.is_ok() && head.reusable && pipe.inbox.is_empty();
-    let answered = Answered { status: head.status, keep, clean, bytes: head.body.moved() };
+    let answered = Answered {
+        status: head.status,
+        keep,
+        clean,
+        bytes: head.body.moved(),
+    };
     (answered, pipe)
 }
 
 fn finish<S: Stream>(exchange: Exchange, answered: Answered, shard: &Shard<S>) -> Done {
-    let Exchange { out, mut facts, body, .. } = exchange;
+    let Exchange {
+        out,
+        mut facts,
+        body,
+        ..
+    } = exchange;
     shard.buffers.put(out);
     shard.count(|core| {
         core.bytes_in(body.moved());
@@ -364,7 +397,11 @@ fn finish<S: Stream>(exchange: Exchange, answered: Answered, shard: &Shard<S>) -
         draft.bytes_in = body.moved();
         draft.bytes_out = answered.bytes;
     }
-    Done { facts, status: Some(answered.status), keep: answered.keep }
+    Done {
+        facts,
+        status: Some(answered.status),
+        keep: answered.keep,
+    }
 }
 
 /// Answers for a service that did not, or ends the connection of a client that left.
@@ -375,23 +412,44 @@ async fn fail<S: Stream>(
     shard: &Shard<S>,
 ) -> Done {
     let service = exchange.ticket.service();
-    let Exchange { out, facts, body, withheld, .. } = exchange;
+    let Exchange {
+        out,
+        facts,
+        body,
+        withheld,
+        ..
+    } = exchange;
     shard.buffers.put(out);
     let snapshot = shard.snapshot();
-    let name = snapshot.rules.config.services.get(service).map_or("", |s| s.name.as_str());
+    let name = snapshot
+        .rules
+        .config
+        .services
+        .get(service)
+        .map_or("", |s| s.name.as_str());
     let reject = match failure {
         Failure::ClientLeft(broken) => {
-            return Done { facts, status: None, keep: Err(client_broke(broken)) };
+            return Done {
+                facts,
+                status: None,
+                keep: Err(client_broke(broken)),
+            };
         }
         Failure::Body(Cut::Ended | Cut::Source(Broken::Failed | Broken::Gone)) => {
-            return Done { facts, status: None, keep: Err(CloseReason::ClientReset) };
+            return Done {
+                facts,
+                status: None,
+                keep: Err(CloseReason::ClientReset),
+            };
         }
         Failure::Body(Cut::Malformed(fault)) => Reject::malformed(fault.status(), fault.message()),
         Failure::Body(Cut::TooLarge) => Reject::too_large(),
         Failure::Body(Cut::Source(_) | Cut::Sink(_)) => {
             Reject::too_slow("The request body did not arrive in time (BODY_TIMEOUT)")
         }
-        Failure::Silent | Failure::Unsent => Reject::bad_gateway(name, "closed the connection without an answer"),
+        Failure::Silent | Failure::Unsent => {
+            Reject::bad_gateway(name, "closed the connection without an answer")
+        }
         Failure::HalfHead => Reject::bad_gateway(name, "broke off in the middle of its answer"),
         Failure::Interims => Reject::bad_gateway(name, "sent too many interim responses"),
         Failure::Malformed(_) => Reject::bad_gateway(name, "sent a malformed answer"),
@@ -422,7 +480,12 @@ async fn fail<S: Stream>(
         };
         shard.warn(name, &reject, detail);
     }
-    let answer = Answer { facts, content: Content::Reject(reject), pending: body, withheld };
+    let answer = Answer {
+        facts,
+        content: Content::Reject(reject),
+        pending: body,
+        withheld,
+    };
     let mut done = send(client, answer, shard).await;
     if done.keep.is_err() && matches!(failure, Failure::Body(Cut::Source(_))) {
         done.keep = Err(CloseReason::BodyTimeout);
@@ -433,5 +496,7 @@ async fn fail<S: Stream>(
 fn response_ms<S: Stream>(service: usize, shard: &Shard<S>) -> u64 {
     let snapshot = shard.snapshot();
     let services = &snapshot.rules.config.services;
-    services.get(service).map_or(30_000, |service| crate::config::ms(service.response_timeout))
+    services.get(service).map_or(30_000, |service| {
+        crate::config::ms(service.response_timeout)
+    })
 }

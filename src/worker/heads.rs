@@ -33,13 +33,18 @@ pub(super) fn write_request_id<S: Stream>(
 
 /// The identifier that `write_request_id` wrote first into `own`, up to `end`.
 pub(super) fn request_id(own: &Buf, end: usize) -> &[u8] {
-    own.filled().get(REQUEST_ID.len()..end.saturating_sub(2)).unwrap_or_default()
+    own.filled()
+        .get(REQUEST_ID.len()..end.saturating_sub(2))
+        .unwrap_or_default()
 }
 
 /// The line of the identifier in an own block.
 pub(super) fn first_line(own: &Buf) -> &[u8] {
     let own = own.filled();
-    let end = own.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let end = own
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .map_or(0, |at| at + 1);
     own.get(..end).unwrap_or_default()
 }
 
@@ -53,8 +58,12 @@ pub(super) fn write_request(
     out: &mut Vec<u8>,
 ) {
     let rules = &snapshot.rules;
-    let Some(service) = rules.config.services.get(ticket.service()) else { return };
-    let Some(rule) = rules.routes.rule(ticket.route()) else { return };
+    let Some(service) = rules.config.services.get(ticket.service()) else {
+        return;
+    };
+    let Some(rule) = rules.routes.rule(ticket.route()) else {
+        return;
+    };
     let (base, rest) = rule.upstream_target_parts(request.target);
     write::request_line(out, request.method_text, &[base], rest);
     write::field(out, "Host", service.authority.as_bytes());
@@ -106,9 +115,14 @@ fn write_forwarding(
 ) {
     let rules = &snapshot.rules;
     let has = |name: Name| trusted && request.fields.iter().any(|f| f.kind == name && !f.hop);
-    let inbound = request.fields.iter().filter(|field| field.kind == Name::XForwardedFor);
+    let inbound = request
+        .fields
+        .iter()
+        .filter(|field| field.kind == Name::XForwardedFor);
     out.extend_from_slice(b"X-Forwarded-For: ");
-    rules.trust.chain(peer, inbound.map(|field| field.value), out);
+    rules
+        .trust
+        .chain(peer, inbound.map(|field| field.value), out);
     out.extend_from_slice(b"\r\n");
     if !has(Name::XForwardedProto) {
         out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
@@ -123,7 +137,9 @@ fn write_forwarding(
 
 /// The fields of a preflight's answer.
 pub(super) fn write_preflight(request: &Request<'_, '_>, snapshot: &Snapshot, out: &mut Vec<u8>) {
-    let method = request.value(Name::AccessControlRequestMethod).unwrap_or_default();
+    let method = request
+        .value(Name::AccessControlRequestMethod)
+        .unwrap_or_default();
     let headers = request.value(Name::AccessControlRequestHeaders);
     let cors = &snapshot.rules.cors;
     cors.preflight(request.value(Name::Origin), method, headers, out);
@@ -163,7 +179,9 @@ pub(super) fn write_response<S: Stream>(
         // RFC 9110 15.2: a 1.0 client knows no interim responses; 102 and unknown ones help nobody.
         if facts.minor >= 1 && matches!(response.status, 100 | 103) {
             write::status_line(out, response.status, response.reason);
-            write::copy_fields(out, response.fields, |field| !field.hop && relays(field.kind));
+            write::copy_fields(out, response.fields, |field| {
+                !field.hop && relays(field.kind)
+            });
             out.extend_from_slice(b"\r\n");
         }
         inbox.consume(length);
@@ -175,8 +193,13 @@ pub(super) fn write_response<S: Stream>(
     let keep = facts.keep_alive && !draining && !ends_with_close;
     let snapshot = shard.snapshot();
     write::status_line(out, response.status, response.reason);
-    write::copy_fields(out, response.fields, |field| !field.hop && relays(field.kind));
-    let vary = response.fields.iter().filter(|field| field.kind == Name::Vary);
+    write::copy_fields(out, response.fields, |field| {
+        !field.hop && relays(field.kind)
+    });
+    let vary = response
+        .fields
+        .iter()
+        .filter(|field| field.kind == Name::Vary);
     out.extend_from_slice(snapshot.rules.cors.vary_line(vary.map(|field| field.value)));
     if !response.fields.iter().any(|field| field.kind == Name::Date) {
         shard.write_date(out);
@@ -187,7 +210,12 @@ pub(super) fn write_response<S: Stream>(
     out.extend_from_slice(b"\r\n");
     let body = Body::of_response(response.body, facts.minor);
     let reusable = response.keep_alive && response.body != ResponseBody::UntilClose;
-    let head = ResponseHead { status: response.status, body, reusable, keep };
+    let head = ResponseHead {
+        status: response.status,
+        body,
+        reusable,
+        keep,
+    };
     inbox.consume(length);
     Ok(Head::Final(head))
 }

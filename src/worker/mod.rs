@@ -21,7 +21,9 @@ use shard::{Shard, TICK_MS};
 pub use shard::Setup;
 
 use crate::metrics::{self, CloseReason};
-use crate::net::{Accept, Driver, Incoming, Stream, Tcp, Writer, catch_panic, run, sleep_ms, spawn};
+use crate::net::{
+    Accept, Driver, Incoming, Stream, Tcp, Writer, catch_panic, run, sleep_ms, spawn,
+};
 
 /// Shortest and longest pause of the accept loop when descriptors have run out.
 const BACK_OFF_MS: std::ops::RangeInclusive<u64> = 10..=500;
@@ -77,7 +79,12 @@ async fn accept_loop(incoming: Rc<Incoming>, shard: Rc<Shard<Tcp>>) {
             Accept::Connection(reader, writer, peer) => {
                 pause = *BACK_OFF_MS.start();
                 let inbox = shard.buffers.small();
-                let client = Client { reader, writer, inbox, peer: plain_address(peer) };
+                let client = Client {
+                    reader,
+                    writer,
+                    inbox,
+                    peer: plain_address(peer),
+                };
                 spawn(connection(client, Rc::clone(&shard)));
             }
             Accept::Stopped => return,

@@ -52,7 +52,13 @@ impl Body {
             RequestBody::Chunked => (Coming::Chunked(Decoder::new()), false),
         };
         let chunked = matches!(body, RequestBody::Chunked);
-        Self { coming, chunked, done, moved: 0, bytes_max: bytes_max.unwrap_or(u64::MAX) }
+        Self {
+            coming,
+            chunked,
+            done,
+            moved: 0,
+            bytes_max: bytes_max.unwrap_or(u64::MAX),
+        }
     }
 
     /// A response's body. Without a length it goes chunked to a 1.1 client and until close to a 1.0 client.
@@ -64,7 +70,13 @@ impl Body {
             ResponseBody::UntilClose => (Coming::UntilClose, true),
         };
         let done = matches!(coming, Coming::Length(0));
-        Self { coming, chunked: framed && client_minor >= 1, done, moved: 0, bytes_max: u64::MAX }
+        Self {
+            coming,
+            chunked: framed && client_minor >= 1,
+            done,
+            moved: 0,
+            bytes_max: u64::MAX,
+        }
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -113,8 +125,11 @@ impl Body {
         let input = filled.get(..room.min(filled.len())).unwrap_or(filled);
         let consumed = match &mut self.coming {
             Coming::Length(left) => {
-                let count = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                out.out().extend_from_slice(input.get(..count).unwrap_or(input));
+                let count = input
+                    .len()
+                    .min(usize::try_from(*left).unwrap_or(usize::MAX));
+                out.out()
+                    .extend_from_slice(input.get(..count).unwrap_or(input));
                 *left -= count as u64;
                 self.moved += count as u64;
                 self.done = *left == 0;
@@ -248,7 +263,10 @@ async fn move_on<W: Writer>(
         && !pipe.inbox.is_empty()
         && let Some(limit) = body.straight()
     {
-        let count = pipe.inbox.len().min(usize::try_from(limit).unwrap_or(usize::MAX));
+        let count = pipe
+            .inbox
+            .len()
+            .min(usize::try_from(limit).unwrap_or(usize::MAX));
         let written;
         (written, pipe.inbox) = to.write(pipe.inbox, count, deadline_ms).await;
         body.went_straight(count as u64);
@@ -275,7 +293,11 @@ fn widen(mut pipe: Pipe, body: &Body, buffers: &Pool) -> Pipe {
     if pipe.inbox.is_empty() {
         pipe.inbox.clear();
     }
-    if was_full || body.straight().is_some_and(|left| left > pipe.inbox.room() as u64 && left != u64::MAX) {
+    if was_full
+        || body
+            .straight()
+            .is_some_and(|left| left > pipe.inbox.room() as u64 && left != u64::MAX)
+    {
         pipe.inbox = exchanged(pipe.inbox, buffers);
         if body.chunked {
             pipe.out = exchanged(pipe.out, buffers);

@@ -29,7 +29,10 @@ pub(super) struct Deadlines {
 impl Deadlines {
     pub(super) fn after(&self, ms: u64) -> u64 {
         // The sweep's time is up to one tick old: a limit is never shorter than it says.
-        self.sweep.now_ms().saturating_add(ms).saturating_add(TICK_MS)
+        self.sweep
+            .now_ms()
+            .saturating_add(ms)
+            .saturating_add(TICK_MS)
     }
 }
 
@@ -74,15 +77,28 @@ impl<S: Stream> Shard<S> {
     pub(super) fn new(mut setup: Setup) -> Self {
         let snapshot = setup.snapshot.load_full();
         let sweep = Sweep::of_thread();
-        let prefixes = snapshot.rules.config.routes.iter().map(|rule| Rc::from(rule.prefix.as_str()));
-        let labels = [Rc::from("own"), Rc::from("none")].into_iter().chain(prefixes).collect();
+        let prefixes = snapshot
+            .rules
+            .config
+            .routes
+            .iter()
+            .map(|rule| Rc::from(rule.prefix.as_str()));
+        let labels = [Rc::from("own"), Rc::from("none")]
+            .into_iter()
+            .chain(prefixes)
+            .collect();
         let limits = crate::limit::Core::new(Arc::clone(&setup.limits), setup.index);
         let log = RefCell::new(setup.log.take());
         let shard = Self {
-            checks: RefCell::new(Checks { limits, tokens: crate::identity::Cache::new() }),
+            checks: RefCell::new(Checks {
+                limits,
+                tokens: crate::identity::Cache::new(),
+            }),
             buffers: Pool::default(),
             upstreams: Upstreams::new(snapshot.rules.config.services.len()),
-            deadlines: Deadlines { sweep: Rc::clone(&sweep) },
+            deadlines: Deadlines {
+                sweep: Rc::clone(&sweep),
+            },
             sweep,
             log,
             labels,
@@ -115,7 +131,13 @@ impl<S: Stream> Shard<S> {
 
     /// One line for the operator about a 5xx of our own; it never waits for the disk (the subscriber's buffer is bounded).
     pub(super) fn warn(&self, service: &str, reject: &Reject, detail: &str) {
-        tracing::warn!(service, status = reject.status, detail, "{}", reject.message);
+        tracing::warn!(
+            service,
+            status = reject.status,
+            detail,
+            "{}",
+            reject.message
+        );
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -124,7 +146,12 @@ impl<S: Stream> Shard<S> {
 
     /// Addresses of a service, as last resolved.
     pub(super) fn addresses(&self, service: usize) -> Vec<SocketAddr> {
-        self.current.borrow().addresses.get(service).cloned().unwrap_or_default()
+        self.current
+            .borrow()
+            .addresses
+            .get(service)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// `Date` for answers whose sender set none (RFC 9110 6.6.1).
@@ -151,7 +178,11 @@ impl<S: Stream> Shard<S> {
     /// Counts and logs an ended request, and takes its buffers back.
     pub(super) fn record(&self, done: Done) {
         let micros = done.facts.micros();
-        let Done { facts, status, keep } = done;
+        let Done {
+            facts,
+            status,
+            keep,
+        } = done;
         self.count(|core| match status {
             Some(status) => core.request(facts.route, facts.method, status, micros),
             None => core.request_abandoned(),
@@ -205,7 +236,8 @@ impl<S: Stream> Shard<S> {
         text.clear();
         let _ = std::fmt::Write::write_fmt(&mut *text, format_args!("{date}"));
         if !Arc::ptr_eq(&self.setup.snapshot.load(), &self.current.borrow()) {
-            self.current.replace(Rc::new(self.setup.snapshot.load_full()));
+            self.current
+                .replace(Rc::new(self.setup.snapshot.load_full()));
         }
     }
 }

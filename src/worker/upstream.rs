@@ -46,8 +46,13 @@ pub(super) struct Upstreams<S: Stream> {
 
 impl<S: Stream> Upstreams<S> {
     pub(super) fn new(services: usize) -> Self {
-        let idle = (0..services).map(|_| RefCell::new(VecDeque::with_capacity(64))).collect();
-        Self { idle, turn: Cell::new(0) }
+        let idle = (0..services)
+            .map(|_| RefCell::new(VecDeque::with_capacity(64)))
+            .collect();
+        Self {
+            idle,
+            turn: Cell::new(0),
+        }
     }
 
     /// The youngest idle connection that is still quiet: the one least likely to be closed meanwhile, and a warm cache.
@@ -73,9 +78,17 @@ impl<S: Stream> Upstreams<S> {
         let mut failure = NoUpstream::Unresolved;
         for attempt in 0..addresses.len() {
             let at = first.wrapping_add(attempt) % addresses.len();
-            let Some(address) = addresses.get(at) else { continue };
+            let Some(address) = addresses.get(at) else {
+                continue;
+            };
             match S::connect(*address, within_ms).await {
-                Ok((reader, writer)) => return Ok(Upstream { reader, writer, reused: false }),
+                Ok((reader, writer)) => {
+                    return Ok(Upstream {
+                        reader,
+                        writer,
+                        reused: false,
+                    });
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
                     return Err(NoUpstream::TimedOut);
                 }
@@ -87,11 +100,16 @@ impl<S: Stream> Upstreams<S> {
 
     /// Takes back a connection whose last exchange ended clean: complete answer, nothing unread, both sides keep it.
     pub(super) fn give_back(&self, service: usize, mut connection: Upstream<S>, now_ms: u64) {
-        let Some(idle) = self.idle.get(service) else { return };
+        let Some(idle) = self.idle.get(service) else {
+            return;
+        };
         let mut idle = idle.borrow_mut();
         if idle.len() < IDLE_PER_SERVICE_MAX {
             connection.reused = true;
-            idle.push_back(Idle { connection, since_ms: now_ms });
+            idle.push_back(Idle {
+                connection,
+                since_ms: now_ms,
+            });
         }
     }
 
@@ -99,7 +117,10 @@ impl<S: Stream> Upstreams<S> {
     pub(super) fn expire(&self, now_ms: u64) {
         for idle in &self.idle {
             let mut idle = idle.borrow_mut();
-            while idle.front().is_some_and(|oldest| oldest.since_ms + IDLE_MS_MAX <= now_ms) {
+            while idle
+                .front()
+                .is_some_and(|oldest| oldest.since_ms + IDLE_MS_MAX <= now_ms)
+            {
                 idle.pop_front();
             }
         }
