@@ -19,7 +19,7 @@ pub const OWN_BODY_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug)]
 pub enum Call {
     /// A request for one of the gateway's own endpoints.
-    Own(OwnCall),
+    Own(Box<OwnCall>),
     /// A connect to this service (index into `Config::services`) failed: look its name up again.
     Resolve(usize),
 }

@@ -27,7 +27,7 @@ pub(super) async fn serve(mut inbox: Inbox, router: Router, again: mpsc::Sender<
                 };
                 let router = router.clone();
                 tokio::spawn(async move {
-                    answer_call(router, own).await;
+                    answer_call(router, *own).await;
                     drop(turn);
                 });
             }

@@ -308,12 +308,8 @@ async fn ask<S: Stream>(
     parts.extensions.insert(caller);
     let request = http::Request::from_parts(parts, body);
     let (reply, answered) = oneshot::channel();
-    if shard
-        .setup
-        .outbox
-        .try_send(Call::Own(OwnCall { request, reply }))
-        .is_err()
-    {
+    let call = Call::Own(Box::new(OwnCall { request, reply }));
+    if shard.setup.outbox.try_send(call).is_err() {
         return Content::Reject(Reject::unavailable("The gateway is overloaded"));
     }
     match answered.await {

@@ -63,7 +63,7 @@ fn own(path: &str, public: bool) -> (Call, oneshot::Receiver<http::Response<Byte
         public,
     });
     let (reply, answer) = oneshot::channel();
-    (Call::Own(OwnCall { request, reply }), answer)
+    (Call::Own(Box::new(OwnCall { request, reply })), answer)
 }
 
 fn over_socket(address: SocketAddr, request: &str) -> String {
