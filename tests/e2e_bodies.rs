@@ -1,7 +1,11 @@
 //! Large bodies and memory: a gigabyte each way, and peers that do not read. Not the content of bodies (see `e2e_streaming`).
 //! Invariant: memory is measured against a warm-up of the same kind, so that only growth with size counts.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail loudly")]
-#![allow(clippy::disallowed_methods, reason = "a stalled transfer is seen by looking twice")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail loudly"
+)]
 
 mod support;
 
@@ -19,7 +23,10 @@ const GROWTH_KIB_MAX: u64 = 8 * 1024;
 const PIECE: usize = 1 << 16;
 
 fn open(up: &Upstream) -> Gateway {
-    let plan = gateway().backend(up).unlimited().env("PUBLIC_PATHS", "/api/v1/open/*");
+    let plan = gateway()
+        .backend(up)
+        .unlimited()
+        .env("PUBLIC_PATHS", "/api/v1/open/*");
     plan.env("MAX_BODY_BYTES", 0).start()
 }
 
@@ -48,14 +55,21 @@ fn pour(size: u64, chunked: bool, mut send: impl FnMut(&[u8]) -> bool) {
 }
 
 fn framing(size: u64, chunked: bool) -> String {
-    if chunked { "Transfer-Encoding: chunked".to_owned() } else { format!("Content-Length: {size}") }
+    if chunked {
+        "Transfer-Encoding: chunked".to_owned()
+    } else {
+        format!("Content-Length: {size}")
+    }
 }
 
 #[test]
 fn a_gigabyte_up_does_not_move_memory() {
     let up = upstream().script(|exchange| {
         let count = exchange.swallow().unwrap().to_string();
-        exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{count}", count.len()));
+        exchange.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{count}",
+            count.len()
+        ));
         Next::Keep
     });
     let gw = open(&up);
@@ -63,7 +77,9 @@ fn a_gigabyte_up_does_not_move_memory() {
         let growth = growth_kib(&gw, |size| {
             let mut wire = gw.wire();
             let framing = framing(size, chunked);
-            wire.send(format!("PUT /api/v1/open/x HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n"));
+            wire.send(format!(
+                "PUT /api/v1/open/x HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n"
+            ));
             pour(size, chunked, |piece| wire.try_send(piece));
             assert_eq!(wire.answer().text(), size.to_string());
         });
@@ -77,7 +93,10 @@ fn a_gigabyte_down_does_not_move_memory() {
         let asked = exchange.request.target().to_owned();
         let chunked = asked.contains("chunked");
         let size: u64 = asked.rsplit('/').next().unwrap().parse().unwrap();
-        exchange.send(format!("HTTP/1.1 200 OK\r\n{}\r\n\r\n", framing(size, chunked)));
+        exchange.send(format!(
+            "HTTP/1.1 200 OK\r\n{}\r\n\r\n",
+            framing(size, chunked)
+        ));
         pour(size, chunked, |piece| exchange.send(piece));
         Next::Keep
     });
@@ -85,9 +104,13 @@ fn a_gigabyte_down_does_not_move_memory() {
     for kind in ["length", "chunked"] {
         let growth = growth_kib(&gw, |size| {
             let mut wire = gw.wire();
-            wire.send(format!("GET /api/v1/open/{kind}/{size} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            wire.send(format!(
+                "GET /api/v1/open/{kind}/{size} HTTP/1.1\r\nHost: a\r\n\r\n"
+            ));
             let mut count = 0;
-            let answer = wire.try_answer_into("GET", |piece| count += piece.len() as u64).unwrap();
+            let answer = wire
+                .try_answer_into("GET", |piece| count += piece.len() as u64)
+                .unwrap();
             assert_eq!((answer.status, count), (200, size));
             assert_eq!(answer.framing == Framing::Chunked, kind == "chunked");
         });
@@ -100,7 +123,7 @@ fn stalled(count: &AtomicU64) -> u64 {
     let mut last = u64::MAX;
     until("the writer to be held back", || {
         let before = std::mem::replace(&mut last, count.load(Ordering::Relaxed));
-        std::thread::sleep(Duration::from_millis(500));
+        support::pause(Duration::from_millis(500));
         last > 0 && last == before
     });
     last
@@ -114,7 +137,9 @@ fn a_client_that_does_not_read_holds_the_upstream_back() {
     let written = Arc::new(AtomicU64::new(0));
     let count = written.clone();
     let up = upstream().script(move |exchange: &mut Exchange<'_>| {
-        exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {MORE_THAN_BUFFERS}\r\n\r\n"));
+        exchange.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {MORE_THAN_BUFFERS}\r\n\r\n"
+        ));
         pour(MORE_THAN_BUFFERS, false, |piece| {
             count.fetch_add(piece.len() as u64, Ordering::Relaxed);
             exchange.send(piece)
@@ -126,11 +151,16 @@ fn a_client_that_does_not_read_holds_the_upstream_back() {
     let mut wire = gw.wire();
     wire.send("GET /api/v1/open/x HTTP/1.1\r\nHost: a\r\n\r\n");
     let held_at = stalled(&written);
-    assert!(held_at < MORE_THAN_BUFFERS / 2, "{} MiB were taken from the upstream", held_at / MIB);
+    assert!(
+        held_at < MORE_THAN_BUFFERS / 2,
+        "{} MiB were taken from the upstream",
+        held_at / MIB
+    );
     assert!(gw.rss_kib() < before + GROWTH_KIB_MAX);
     assert!(gw.wire().serves_another(), "nobody else is held back");
     let mut read = 0;
-    wire.try_answer_into("GET", |piece| read += piece.len() as u64).unwrap();
+    wire.try_answer_into("GET", |piece| read += piece.len() as u64)
+        .unwrap();
     assert_eq!(read, MORE_THAN_BUFFERS, "and nothing is lost");
 }
 
@@ -141,7 +171,10 @@ fn an_upstream_that_does_not_read_holds_the_client_back() {
     let up = upstream().script(move |exchange| {
         let _ = wait.lock().unwrap().recv_timeout(support::PATIENCE);
         let count = exchange.swallow().unwrap().to_string();
-        exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{count}", count.len()));
+        exchange.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{count}",
+            count.len()
+        ));
         Next::Keep
     });
     let gw = open(&up);
@@ -149,7 +182,9 @@ fn an_upstream_that_does_not_read_holds_the_client_back() {
     let sent = Arc::new(AtomicU64::new(0));
     let count = sent.clone();
     let mut wire = gw.wire();
-    wire.send(format!("PUT /api/v1/open/x HTTP/1.1\r\nHost: a\r\nContent-Length: {MORE_THAN_BUFFERS}\r\n\r\n"));
+    wire.send(format!(
+        "PUT /api/v1/open/x HTTP/1.1\r\nHost: a\r\nContent-Length: {MORE_THAN_BUFFERS}\r\n\r\n"
+    ));
     let client = std::thread::spawn(move || -> Result<String, Broken> {
         pour(MORE_THAN_BUFFERS, false, |piece| {
             count.fetch_add(piece.len() as u64, Ordering::Relaxed);
@@ -158,7 +193,11 @@ fn an_upstream_that_does_not_read_holds_the_client_back() {
         wire.try_answer("PUT").map(|answer| answer.text())
     });
     let held_at = stalled(&sent);
-    assert!(held_at < MORE_THAN_BUFFERS / 2, "{} MiB were taken from the client", held_at / MIB);
+    assert!(
+        held_at < MORE_THAN_BUFFERS / 2,
+        "{} MiB were taken from the client",
+        held_at / MIB
+    );
     assert!(gw.rss_kib() < before + GROWTH_KIB_MAX);
     drop(go);
     assert_eq!(client.join().unwrap(), Ok(MORE_THAN_BUFFERS.to_string()));
@@ -179,6 +218,8 @@ fn many_idle_connections_cost_little() {
     let _some = hold(50);
     let before = gw.rss_kib();
     let mut more = hold(400);
-    until("idle connections to have given their buffers back", || gw.rss_kib() < before + 400 * 16);
+    until("idle connections to have given their buffers back", || {
+        gw.rss_kib() < before + 400 * 16
+    });
     assert!(more.last_mut().unwrap().serves_another());
 }

@@ -1,6 +1,11 @@
 //! Cross-origin rules end to end, as a browser sees them. Not the list's parsing. Invariant: what an upstream says about
 //! origins never reaches a browser.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail loudly"
+)]
 
 mod support;
 
@@ -10,8 +15,14 @@ const APP: &str = "https://app.example";
 
 /// All `Access-Control-*` fields by lower-case name.
 fn cors(answer: &Answer) -> Vec<(String, String)> {
-    let fields = answer.head.fields.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone()));
-    fields.filter(|(name, _)| name.starts_with("access-control-")).collect()
+    let fields = answer
+        .head
+        .fields
+        .iter()
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.clone()));
+    fields
+        .filter(|(name, _)| name.starts_with("access-control-"))
+        .collect()
 }
 
 fn from(origin: &str, ask: Ask) -> Answer {
@@ -19,8 +30,16 @@ fn from(origin: &str, ask: Ask) -> Answer {
 }
 
 fn preflight(gw: &Gateway, target: &str, origin: &str) -> Answer {
-    let ask = gw.ask("OPTIONS", target).field("Access-Control-Request-Method", "PUT");
-    from(origin, ask.field("Access-Control-Request-Headers", "authorization, content-type, x-odd"))
+    let ask = gw
+        .ask("OPTIONS", target)
+        .field("Access-Control-Request-Method", "PUT");
+    from(
+        origin,
+        ask.field(
+            "Access-Control-Request-Headers",
+            "authorization, content-type, x-odd",
+        ),
+    )
 }
 
 #[test]
@@ -30,16 +49,32 @@ fn a_star_is_a_literal_star_without_credentials() {
     let answer = from(APP, gw.get("/api/v1/x").bearer(&token()));
     assert_eq!(answer.must("access-control-allow-origin"), "*");
     assert_eq!(answer.field("access-control-allow-credentials"), None);
-    let exposed = ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"];
-    for name in exposed.into_iter().chain(["Retry-After", "X-Request-ID", "X-Response-Time"]) {
-        assert!(answer.lists("access-control-expose-headers", name), "{name} is exposed");
+    let exposed = [
+        "X-RateLimit-Limit",
+        "X-RateLimit-Remaining",
+        "X-RateLimit-Reset",
+    ];
+    for name in exposed
+        .into_iter()
+        .chain(["Retry-After", "X-Request-ID", "X-Response-Time"])
+    {
+        assert!(
+            answer.lists("access-control-expose-headers", name),
+            "{name} is exposed"
+        );
     }
 }
 
 #[test]
 fn a_listed_origin_is_named_with_credentials_and_any_other_gets_nothing() {
     let up = upstream();
-    let gw = gateway().backend(&up).env("CORS_ORIGINS", " https://app.example , http://localhost:3000").start();
+    let gw = gateway()
+        .backend(&up)
+        .env(
+            "CORS_ORIGINS",
+            " https://app.example , http://localhost:3000",
+        )
+        .start();
     for origin in [APP, "http://localhost:3000"] {
         let answer = from(origin, gw.get("/api/v1/x").bearer(&token()));
         assert_eq!(answer.must("access-control-allow-origin"), origin);
@@ -60,38 +95,65 @@ fn a_listed_origin_is_named_with_credentials_and_any_other_gets_nothing() {
     for origin in strangers {
         let answer = from(origin, gw.get("/api/v1/x").bearer(&token()));
         assert_eq!((answer.status, cors(&answer).len()), (200, 0), "{origin}");
-        assert!(answer.lists("vary", "origin"), "{origin}: a cache must know that the answer depends on it");
+        assert!(
+            answer.lists("vary", "origin"),
+            "{origin}: a cache must know that the answer depends on it"
+        );
     }
     let silent = gw.get("/api/v1/x").bearer(&token()).send();
-    assert!(silent.lists("vary", "origin") && cors(&silent).is_empty(), "also without Origin");
+    assert!(
+        silent.lists("vary", "origin") && cors(&silent).is_empty(),
+        "also without Origin"
+    );
 }
 
 #[test]
 fn a_preflight_is_answered_here_without_token_or_charge() {
     let up = upstream();
     let gw = gateway().backend(&up).env("CORS_ORIGINS", APP);
-    let gw = gw.env("RATE_LIMIT_RPM", 1).env("RATE_LIMIT_BURST", 0).start();
+    let gw = gw
+        .env("RATE_LIMIT_RPM", 1)
+        .env("RATE_LIMIT_BURST", 0)
+        .start();
     for _ in 0..3 {
-        for target in ["/api/v1/x", "/analyzer/analyze", "/admin/rate-limit/reset", "/nowhere"] {
+        for target in [
+            "/api/v1/x",
+            "/analyzer/analyze",
+            "/admin/rate-limit/reset",
+            "/nowhere",
+        ] {
             let answer = preflight(&gw, target, APP);
             assert_eq!((answer.status, answer.body.len()), (204, 0), "{target}");
             assert_eq!(answer.must("access-control-allow-origin"), APP);
             assert_eq!(answer.must("access-control-allow-credentials"), "true");
             assert_eq!(answer.must("access-control-max-age"), "600");
             for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"] {
-                assert!(answer.lists("access-control-allow-methods", method), "{method}");
+                assert!(
+                    answer.lists("access-control-allow-methods", method),
+                    "{method}"
+                );
             }
             for name in ["authorization", "content-type", "x-odd"] {
                 assert!(answer.lists("access-control-allow-headers", name), "{name}");
             }
             assert!(answer.lists("vary", "origin"));
-            assert!(answer.field("x-request-id").is_some() && answer.field("x-response-time").is_some());
+            assert!(
+                answer.field("x-request-id").is_some() && answer.field("x-response-time").is_some()
+            );
         }
     }
     assert!(up.requests().is_empty(), "no preflight goes upstream");
-    assert_eq!(gw.get("/api/v1/x").bearer(&token()).send().status, 200, "the only token was left");
+    assert_eq!(
+        gw.get("/api/v1/x").bearer(&token()).send().status,
+        200,
+        "the only token was left"
+    );
     assert_eq!(gw.get("/api/v1/x").bearer(&token()).send().status, 429);
-    assert_eq!(preflight(&gw, "/api/v1/x", APP).status, 204, "from a blocked address too");
+    assert_eq!(
+        preflight(&gw, "/api/v1/x", APP).status,
+        204,
+        "from a blocked address too"
+    );
 }
 
 #[test]
@@ -107,7 +169,10 @@ fn a_preflight_with_any_origin_names_what_was_asked_for() {
     let gw = gateway().start();
     let answer = preflight(&gw, "/api/v1/x", "https://anywhere.example");
     assert_eq!(answer.must("access-control-allow-origin"), "*");
-    assert!(answer.lists("access-control-allow-headers", "authorization"), "a star does not cover it");
+    assert!(
+        answer.lists("access-control-allow-headers", "authorization"),
+        "a star does not cover it"
+    );
     assert!(answer.lists("access-control-allow-methods", "PUT"));
     assert_eq!(answer.field("access-control-allow-credentials"), None);
 }
@@ -117,9 +182,15 @@ fn options_without_a_requested_method_is_an_ordinary_request() {
     let up = upstream();
     let gw = gateway().backend(&up).start();
     assert_eq!(from(APP, gw.ask("OPTIONS", "/api/v1/x")).status, 401);
-    assert_eq!(from(APP, gw.ask("OPTIONS", "/api/v1/x").bearer(&token())).status, 200);
+    assert_eq!(
+        from(APP, gw.ask("OPTIONS", "/api/v1/x").bearer(&token())).status,
+        200
+    );
     assert_eq!(up.only().method(), "OPTIONS");
-    let originless = gw.ask("OPTIONS", "/api/v1/x").field("Access-Control-Request-Method", "GET").send();
+    let originless = gw
+        .ask("OPTIONS", "/api/v1/x")
+        .field("Access-Control-Request-Method", "GET")
+        .send();
     assert_eq!(originless.status, 401);
 }
 
@@ -127,13 +198,21 @@ fn options_without_a_requested_method_is_an_ordinary_request() {
 fn errors_carry_the_fields_too_so_that_a_browser_can_read_them() {
     let up = upstream().answers_and_closes("nonsense\r\n\r\n");
     let gw = gateway().backend(&up).env("CORS_ORIGINS", APP);
-    let gw = gw.env("RATE_LIMIT_RPM", 1).env("RATE_LIMIT_BURST", 3).start();
+    let gw = gw
+        .env("RATE_LIMIT_RPM", 1)
+        .env("RATE_LIMIT_BURST", 3)
+        .start();
     let asks = [
         (401, gw.get("/api/v1/x")),
         (404, gw.get("/nowhere").bearer(&token())),
         (502, gw.get("/api/v1/x").bearer(&token())),
         (400, gw.get("/api/v1/../x").bearer(&token())),
-        (403, gw.post("/admin/rate-limit/reset").bearer(&token()).body("{}")),
+        (
+            403,
+            gw.post("/admin/rate-limit/reset")
+                .bearer(&token())
+                .body("{}"),
+        ),
         (401, gw.get("/api/v1/x")),
         (429, gw.get("/api/v1/x")),
     ];
@@ -141,7 +220,10 @@ fn errors_carry_the_fields_too_so_that_a_browser_can_read_them() {
         let answer = from(APP, ask);
         assert_eq!(answer.status, status, "{}", answer.text());
         assert_eq!(answer.must("access-control-allow-origin"), APP, "{status}");
-        assert!(answer.lists("access-control-expose-headers", "retry-after"), "{status}");
+        assert!(
+            answer.lists("access-control-expose-headers", "retry-after"),
+            "{status}"
+        );
     }
 }
 
@@ -158,19 +240,30 @@ fn an_upstreams_own_permissions_are_always_dropped() {
     assert!(!listed.lists("access-control-expose-headers", "x-secret"));
     assert_eq!(listed.field("access-control-allow-private-network"), None);
     for origin in ["https://evil.example", "null"] {
-        assert!(cors(&from(origin, gw.get("/api/v1/x").bearer(&token()))).is_empty(), "{origin}");
+        assert!(
+            cors(&from(origin, gw.get("/api/v1/x").bearer(&token()))).is_empty(),
+            "{origin}"
+        );
     }
 }
 
 #[test]
 fn an_upstreams_vary_is_merged_with_ours() {
     for (vary, members) in [
-        ("Vary: Accept-Encoding\r\n", &["accept-encoding", "origin"][..]),
-        ("Vary: Accept-Encoding, Accept\r\nVary: Cookie\r\n", &["accept-encoding", "accept", "cookie", "origin"]),
+        (
+            "Vary: Accept-Encoding\r\n",
+            &["accept-encoding", "origin"][..],
+        ),
+        (
+            "Vary: Accept-Encoding, Accept\r\nVary: Cookie\r\n",
+            &["accept-encoding", "accept", "cookie", "origin"],
+        ),
         ("Vary: ORIGIN\r\n", &["origin"]),
         ("", &["origin"]),
     ] {
-        let up = upstream().answers(format!("HTTP/1.1 200 OK\r\n{vary}Content-Length: 0\r\n\r\n"));
+        let up = upstream().answers(format!(
+            "HTTP/1.1 200 OK\r\n{vary}Content-Length: 0\r\n\r\n"
+        ));
         let gw = gateway().backend(&up).env("CORS_ORIGINS", APP).start();
         let answer = from(APP, gw.get("/api/v1/x").bearer(&token()));
         let lines = answer.all("vary").join(",").to_ascii_lowercase();

@@ -1,6 +1,11 @@
 //! What the gateway writes: the seed's two lines, JSON, levels, warnings. Not metrics. Invariant: one request can neither
 //! forge nor break a line, and no secret is ever written.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail loudly"
+)]
 
 mod support;
 
@@ -9,10 +14,16 @@ use support::{Gateway, SECRET, gateway, token, upstream};
 
 /// `2024-01-15 10:30:00 - INFO - ` cut off, its shape checked; what follows is returned.
 fn after_stamp<'a>(line: &'a str, level: &str) -> &'a str {
-    let (stamp, rest) = line.split_at_checked(19).unwrap_or_else(|| panic!("{line}"));
-    let shape: String = stamp.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    let (stamp, rest) = line
+        .split_at_checked(19)
+        .unwrap_or_else(|| panic!("{line}"));
+    let shape: String = stamp
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '0' } else { c })
+        .collect();
     assert_eq!(shape, "0000-00-00 00:00:00", "{line}");
-    rest.strip_prefix(&format!(" - {level} - ")).unwrap_or_else(|| panic!("{line}"))
+    rest.strip_prefix(&format!(" - {level} - "))
+        .unwrap_or_else(|| panic!("{line}"))
 }
 
 /// Makes sure that everything written before has arrived: the writer keeps order.
@@ -25,17 +36,40 @@ fn flush(gw: &Gateway) {
 fn a_request_is_the_seeds_two_lines() {
     let up = upstream();
     let gw = gateway().backend(&up).analyzer(&up, "").start();
-    assert_eq!(gw.post("/analyzer/analyze").bearer(&token().org(1).user(123)).body("x").send().status, 200);
+    assert_eq!(
+        gw.post("/analyzer/analyze")
+            .bearer(&token().org(1).user(123))
+            .body("x")
+            .send()
+            .status,
+        200
+    );
     flush(&gw);
     let log = gw.log();
-    let lines: Vec<&str> = log.lines().filter(|line| line.contains("/analyzer/analyze")).collect();
-    let lines: Vec<&str> = lines.into_iter().filter(|line| line.contains("POST")).collect();
+    let lines: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("/analyzer/analyze"))
+        .collect();
+    let lines: Vec<&str> = lines
+        .into_iter()
+        .filter(|line| line.contains("POST"))
+        .collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
-    assert_eq!(after_stamp(lines[0], "INFO"), "POST /analyzer/analyze | Org: 1 | User: 123");
+    assert_eq!(
+        after_stamp(lines[0], "INFO"),
+        "POST /analyzer/analyze | Org: 1 | User: 123"
+    );
     let second = after_stamp(lines[1], "INFO");
-    let time = second.strip_prefix("POST /analyzer/analyze - 200 (").and_then(|rest| rest.strip_suffix("ms)"));
-    let (whole, part) = time.and_then(|time| time.split_once('.')).unwrap_or_else(|| panic!("{second}"));
-    assert!(whole.parse::<u64>().is_ok() && part.len() == 2 && part.parse::<u64>().is_ok(), "{second}");
+    let time = second
+        .strip_prefix("POST /analyzer/analyze - 200 (")
+        .and_then(|rest| rest.strip_suffix("ms)"));
+    let (whole, part) = time
+        .and_then(|time| time.split_once('.'))
+        .unwrap_or_else(|| panic!("{second}"));
+    assert!(
+        whole.parse::<u64>().is_ok() && part.len() == 2 && part.parse::<u64>().is_ok(),
+        "{second}"
+    );
 }
 
 #[test]
@@ -43,20 +77,34 @@ fn refused_requests_are_logged_with_their_status() {
     let up = upstream();
     let gw = gateway().backend(&up).start();
     gw.get("/api/v1/secret-place").send();
-    gw.get("/nowhere").bearer(&token().org("acme").user("bob")).send();
+    gw.get("/nowhere")
+        .bearer(&token().org("acme").user("bob"))
+        .send();
     flush(&gw);
-    gw.log_line("the 401", |line| line.contains("GET /api/v1/secret-place - 401 ("));
+    gw.log_line("the 401", |line| {
+        line.contains("GET /api/v1/secret-place - 401 (")
+    });
     gw.log_line("the 404", |line| line.contains("GET /nowhere - 404 ("));
-    gw.log_line("who it was", |line| line.ends_with("GET /nowhere | Org: acme | User: bob"));
+    gw.log_line("who it was", |line| {
+        line.ends_with("GET /nowhere | Org: acme | User: bob")
+    });
 }
 
 #[test]
 fn json_lines_are_json_objects() {
     let up = upstream();
     let gw = gateway().backend(&up).env("LOG_FORMAT", "json").start();
-    assert_eq!(gw.get("/api/v1/json").bearer(&token().org(1).user("a\"b\\c")).send().status, 200);
+    assert_eq!(
+        gw.get("/api/v1/json")
+            .bearer(&token().org(1).user("a\"b\\c"))
+            .send()
+            .status,
+        200
+    );
     gw.get("/api/v1/refused").send();
-    gw.log_line("the 401", |line| line.contains("/api/v1/refused") && line.contains("401"));
+    gw.log_line("the 401", |line| {
+        line.contains("/api/v1/refused") && line.contains("401")
+    });
     let log = gw.log();
     let of_request: Vec<Value> = log
         .lines()
@@ -64,11 +112,16 @@ fn json_lines_are_json_objects() {
         .filter(|line| line.starts_with('{'))
         .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
         .collect();
-    let done = of_request.iter().find(|line| line.to_string().contains("/api/v1/json") && line.to_string().contains("200"));
+    let done = of_request
+        .iter()
+        .find(|line| line.to_string().contains("/api/v1/json") && line.to_string().contains("200"));
     let done = done.unwrap_or_else(|| panic!("{log}")).to_string();
     assert!(done.contains("GET"), "{done}");
     for line in log.lines().filter(|line| !line.is_empty()) {
-        assert!(serde_json::from_str::<Value>(line).is_ok(), "every line is JSON, also at start: {line}");
+        assert!(
+            serde_json::from_str::<Value>(line).is_ok(),
+            "every line is JSON, also at start: {line}"
+        );
     }
 }
 
@@ -90,7 +143,11 @@ fn nothing_a_client_sends_breaks_a_line() {
     flush(&gw);
     for log in [gw.stdout(), gw.stderr()] {
         assert!(!log.chars().any(|c| c.is_control() && c != '\n'), "{log:?}");
-        assert!(!log.lines().any(|line| line.contains("forged") && line.starts_with("2024-01-15")), "{log}");
+        assert!(
+            !log.lines()
+                .any(|line| line.contains("forged") && line.starts_with("2024-01-15")),
+            "{log}"
+        );
     }
 }
 
@@ -99,7 +156,10 @@ fn without_request_lines_warnings_remain() {
     let up = upstream();
     let gw = gateway().backend(&up).env("LOG_REQUESTS", "false").start();
     let ok = gw.get("/api/v1/quiet").bearer(&token()).send();
-    assert!(ok.field("x-response-time").is_some(), "the field is not a log line");
+    assert!(
+        ok.field("x-response-time").is_some(),
+        "the field is not a log line"
+    );
     gw.get("/api/v1/also-quiet").send();
     assert_eq!(gw.get("/analyzer/down").bearer(&token()).send().status, 502);
     let line = gw.log_line("one WARNING of our own 5xx", |line| {
@@ -113,7 +173,12 @@ fn without_request_lines_warnings_remain() {
 #[test]
 fn levels_filter_and_are_read_in_any_case() {
     let up = upstream();
-    for (level, info, warning) in [("info", true, true), ("WARN", false, true), ("Error", false, false), ("DEBUG", true, true)] {
+    for (level, info, warning) in [
+        ("info", true, true),
+        ("WARN", false, true),
+        ("Error", false, false),
+        ("DEBUG", true, true),
+    ] {
         let gw = gateway().backend(&up).env("LOG_LEVEL", level).start();
         assert_eq!(gw.get("/api/v1/fine").bearer(&token()).send().status, 200);
         assert_eq!(gw.get("/analyzer/down").bearer(&token()).send().status, 502);
@@ -122,7 +187,9 @@ fn levels_filter_and_are_read_in_any_case() {
             gw.log_line("the warning", warned);
         }
         if info {
-            gw.log_line("the access line", |line| line.contains("GET /analyzer/down - 502"));
+            gw.log_line("the access line", |line| {
+                line.contains("GET /analyzer/down - 502")
+            });
         }
         // Whatever is written for these two requests is written in order with them: a third one, then look.
         gw.get("/api/v1/fine").bearer(&token()).send();
@@ -138,9 +205,17 @@ fn a_fault_of_a_service_is_one_warning_with_its_name_and_no_secret() {
     let gw = gateway().backend(&up).env("LOG_LEVEL", "DEBUG").start();
     let token = token().org(1).user(2);
     assert_eq!(gw.get("/api/v1/broken").bearer(&token).send().status, 502);
-    gw.log_line("the access line", |line| line.contains("GET /api/v1/broken - 502"));
+    gw.log_line("the access line", |line| {
+        line.contains("GET /api/v1/broken - 502")
+    });
     let log = gw.log();
-    let warnings = log.lines().filter(|line| line.contains("- WARNING -") && line.contains("backend")).count();
+    let warnings = log
+        .lines()
+        .filter(|line| line.contains("- WARNING -") && line.contains("backend"))
+        .count();
     assert_eq!(warnings, 1, "{log}");
-    assert!(!log.contains(&token.mint()) && !log.contains(SECRET), "{log}");
+    assert!(
+        !log.contains(&token.mint()) && !log.contains(SECRET),
+        "{log}"
+    );
 }

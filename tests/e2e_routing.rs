@@ -1,6 +1,11 @@
 //! Where requests go and what stands on them when they arrive: routes, paths, identity and forwarding fields. Not framing.
 //! Invariant: the upstream believes nothing that the client merely claimed.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail loudly"
+)]
 
 mod support;
 
@@ -11,18 +16,30 @@ use support::{gateway, token, upstream};
 fn backend_paths_and_queries_are_kept() {
     let up = upstream();
     let gw = gateway().backend(&up).unlimited().start();
-    let ask = gw.ask("PATCH", "/api/v1/items/7?q=a%20b&q=&x=/../y").bearer(&token().org(1)).body("{}");
+    let ask = gw
+        .ask("PATCH", "/api/v1/items/7?q=a%20b&q=&x=/../y")
+        .bearer(&token().org(1))
+        .body("{}");
     let answer = ask.send();
     assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
     let seen = up.only();
-    assert_eq!(seen.head.first, "PATCH /api/v1/items/7?q=a%20b&q=&x=/../y HTTP/1.1");
-    assert_eq!((seen.body.as_slice(), seen.field("x-forwarded-prefix")), (&b"{}"[..], None));
+    assert_eq!(
+        seen.head.first,
+        "PATCH /api/v1/items/7?q=a%20b&q=&x=/../y HTTP/1.1"
+    );
+    assert_eq!(
+        (seen.body.as_slice(), seen.field("x-forwarded-prefix")),
+        (&b"{}"[..], None)
+    );
 }
 
 #[test]
 fn the_backend_urls_own_path_stands_in_front() {
     let up = upstream();
-    let gw = gateway().env("BACKEND_URL", format!("{}/deep/", up.url())).unlimited().start();
+    let gw = gateway()
+        .env("BACKEND_URL", format!("{}/deep/", up.url()))
+        .unlimited()
+        .start();
     assert_eq!(gw.get("/api/v1/x").bearer(&token()).send().status, 200);
     assert_eq!(up.only().target(), "/deep/api/v1/x");
 }
@@ -37,14 +54,25 @@ fn the_analyzers_prefix_is_stripped_and_its_own_path_joined() {
         ("/analyzer/a/b/", "/api/v1/a/b/"),
         ("/analyzer/", "/api/v1/"),
     ] {
-        assert_eq!(gw.post(target).bearer(&token().org(1)).body("x").send().status, 200, "{target}");
+        assert_eq!(
+            gw.post(target)
+                .bearer(&token().org(1))
+                .body("x")
+                .send()
+                .status,
+            200,
+            "{target}"
+        );
         let last = up.last();
         assert_eq!((last.method(), last.target()), ("POST", seen));
         assert_eq!(last.field("x-forwarded-prefix"), Some("/analyzer"));
     }
     let plain = upstream();
     let gw = gateway().analyzer(&plain, "").unlimited().start();
-    assert_eq!(gw.get("/analyzer/analyze").bearer(&token()).send().status, 200);
+    assert_eq!(
+        gw.get("/analyzer/analyze").bearer(&token()).send().status,
+        200
+    );
     assert_eq!(plain.only().target(), "/analyze");
 }
 
@@ -59,23 +87,41 @@ fn an_absolute_form_target_goes_upstream_in_origin_form_without_its_authority() 
     ));
     assert_eq!(wire.answer().status, 200);
     assert_eq!(up.only().target(), "/api/v1/x?y");
-    assert_eq!(up.only().field("x-forwarded-host"), Some("other.example:81"), "its authority replaces Host");
+    assert_eq!(
+        up.only().field("x-forwarded-host"),
+        Some("other.example:81"),
+        "its authority replaces Host"
+    );
 }
 
 #[test]
 fn verified_identity_goes_upstream_and_claimed_identity_is_dropped() {
     let up = upstream();
     let gw = gateway().backend(&up).unlimited().start();
-    let spoofed = ["X-User-ID", "x-user-id", "X_User_Id", "X-Organization-ID", "X_ORGANIZATION_ID", "x-USER-role"];
+    let spoofed = [
+        "X-User-ID",
+        "x-user-id",
+        "X_User_Id",
+        "X-Organization-ID",
+        "X_ORGANIZATION_ID",
+        "x-USER-role",
+    ];
     let token = token().org(1).user(123).role("analyst");
-    let ask = spoofed.iter().fold(gw.get("/api/v1/x").bearer(&token), |ask, name| ask.field(name, "666"));
+    let ask = spoofed
+        .iter()
+        .fold(gw.get("/api/v1/x").bearer(&token), |ask, name| {
+            ask.field(name, "666")
+        });
     assert_eq!(ask.send().status, 200);
     let seen = up.only();
     assert_eq!(seen.field("x-user-id"), Some("123"));
     assert_eq!(seen.field("x-organization-id"), Some("1"));
     assert_eq!(seen.field("x-user-role"), Some("analyst"));
     assert!(!support::reader::latin1(&seen.raw).contains("666"));
-    assert_eq!(seen.field("authorization"), Some(format!("Bearer {}", token.mint()).as_str()));
+    assert_eq!(
+        seen.field("authorization"),
+        Some(format!("Bearer {}", token.mint()).as_str())
+    );
 }
 
 #[test]
@@ -83,9 +129,24 @@ fn claims_are_looked_for_in_order() {
     let up = upstream();
     let gw = gateway().backend(&up).unlimited().start();
     let table = [
-        (token().claim("org_id", 2).claim("tenant_id", 3), Some("2"), None, None),
-        (token().claim("tenant_id", "t-3").claim("sub", "alice"), Some("t-3"), Some("alice"), None),
-        (token().claim("sub", "alice").user(5).role("x"), None, Some("5"), Some("x")),
+        (
+            token().claim("org_id", 2).claim("tenant_id", 3),
+            Some("2"),
+            None,
+            None,
+        ),
+        (
+            token().claim("tenant_id", "t-3").claim("sub", "alice"),
+            Some("t-3"),
+            Some("alice"),
+            None,
+        ),
+        (
+            token().claim("sub", "alice").user(5).role("x"),
+            None,
+            Some("5"),
+            Some("x"),
+        ),
         (token(), None, None, None),
     ];
     for (token, org, user, role) in table {
@@ -94,8 +155,18 @@ fn claims_are_looked_for_in_order() {
         let found = ["x-organization-id", "x-user-id", "x-user-role"].map(|name| seen.field(name));
         assert_eq!(found, [org, user, role], "{token:?}");
     }
-    let gw = gateway().backend(&up).unlimited().env("JWT_ORGANIZATION_CLAIMS", "company").start();
-    assert_eq!(gw.get("/api/v1/x").bearer(&token().claim("company", 9).org(1)).send().status, 200);
+    let gw = gateway()
+        .backend(&up)
+        .unlimited()
+        .env("JWT_ORGANIZATION_CLAIMS", "company")
+        .start();
+    assert_eq!(
+        gw.get("/api/v1/x")
+            .bearer(&token().claim("company", 9).org(1))
+            .send()
+            .status,
+        200
+    );
     assert_eq!(up.last().field("x-organization-id"), Some("9"));
 }
 
@@ -115,7 +186,10 @@ fn forwarding_fields_are_ours_and_the_clients_are_dropped() {
         ("x_real_ip", "6.6.6.6"),
         ("True-Client-IP", "6.6.6.6"),
     ];
-    let ask = lies.iter().fold(gw.get("/api/v1/x").bearer(&token()), |ask, (name, value)| ask.field(name, value));
+    let ask = lies.iter().fold(
+        gw.get("/api/v1/x").bearer(&token()),
+        |ask, (name, value)| ask.field(name, value),
+    );
     assert_eq!(ask.field("X-Other", "kept").send().status, 200);
     let seen = up.only();
     assert_eq!(seen.field("host"), Some(up.authority().as_str()));
@@ -130,28 +204,57 @@ fn forwarding_fields_are_ours_and_the_clients_are_dropped() {
 #[test]
 fn a_trusted_proxys_chain_is_appended_to() {
     let up = upstream();
-    let gw = gateway().backend(&up).unlimited().env("TRUSTED_PROXIES", "127.0.0.1/32, 10.0.0.0/8").start();
-    let ask = gw.get("/api/v1/x").bearer(&token()).field("X-Forwarded-For", "203.0.113.9, 10.1.1.1");
+    let gw = gateway()
+        .backend(&up)
+        .unlimited()
+        .env("TRUSTED_PROXIES", "127.0.0.1/32, 10.0.0.0/8")
+        .start();
+    let ask = gw
+        .get("/api/v1/x")
+        .bearer(&token())
+        .field("X-Forwarded-For", "203.0.113.9, 10.1.1.1");
     assert_eq!(ask.send().status, 200);
-    assert_eq!(up.last().field("x-forwarded-for"), Some("203.0.113.9, 10.1.1.1, 127.0.0.1"));
+    assert_eq!(
+        up.last().field("x-forwarded-for"),
+        Some("203.0.113.9, 10.1.1.1, 127.0.0.1")
+    );
     assert_eq!(ask.from([127, 0, 0, 2]).send().status, 200);
-    assert_eq!(up.last().field("x-forwarded-for"), Some("127.0.0.2"), "an untrusted peer's chain is dropped");
+    assert_eq!(
+        up.last().field("x-forwarded-for"),
+        Some("127.0.0.2"),
+        "an untrusted peer's chain is dropped"
+    );
 }
 
 #[test]
 fn a_good_request_id_is_kept_and_any_other_replaced() {
-    let up = upstream().answers("HTTP/1.1 200 OK\r\nX-Request-ID: upstream\r\nContent-Length: 0\r\n\r\n");
+    let up = upstream()
+        .answers("HTTP/1.1 200 OK\r\nX-Request-ID: upstream\r\nContent-Length: 0\r\n\r\n");
     let gw = gateway().backend(&up).unlimited().start();
     let longest = "a".repeat(64);
     for id in ["abc", "A.b_c-9", &longest] {
-        let answer = gw.get("/api/v1/x").bearer(&token()).field("X-Request-ID", id).send();
-        assert_eq!((answer.must("x-request-id"), up.last().field("x-request-id")), (id, Some(id)));
+        let answer = gw
+            .get("/api/v1/x")
+            .bearer(&token())
+            .field("X-Request-ID", id)
+            .send();
+        assert_eq!(
+            (answer.must("x-request-id"), up.last().field("x-request-id")),
+            (id, Some(id))
+        );
     }
     let too_long = "a".repeat(65);
     for id in ["", "a b", "a,b", "\u{e9}", "<script>", &too_long] {
-        let answer = gw.get("/api/v1/x").bearer(&token()).field("X-Request-ID", id).send();
+        let answer = gw
+            .get("/api/v1/x")
+            .bearer(&token())
+            .field("X-Request-ID", id)
+            .send();
         let ours = answer.must("x-request-id");
-        assert!(ours != id && !ours.is_empty() && ours != "upstream", "{id:?} became {ours:?}");
+        assert!(
+            ours != id && !ours.is_empty() && ours != "upstream",
+            "{id:?} became {ours:?}"
+        );
         assert_eq!(up.last().field("x-request-id"), Some(ours));
     }
     let ids = [(); 2].map(|()| gw.get("/health").send().must("x-request-id").to_owned());
@@ -168,18 +271,36 @@ fn an_upstreams_copies_of_our_fields_are_replaced_not_doubled() {
     let gw = gateway().backend(&up).start();
     let answer = gw.get("/api/v1/x").bearer(&token().org(1)).send();
     assert!(answer.must("x-response-time").ends_with("ms"));
-    assert_eq!((answer.number("x-ratelimit-limit"), answer.number("x-ratelimit-remaining")), (100, 99));
+    assert_eq!(
+        (
+            answer.number("x-ratelimit-limit"),
+            answer.number("x-ratelimit-remaining")
+        ),
+        (100, 99)
+    );
     assert_eq!(answer.field("x-ratelimit-reset"), None);
     assert_ne!(answer.must("x-request-id"), "theirs");
-    assert_eq!(answer.must("date"), "Mon, 01 Jan 2024 00:00:00 GMT", "the upstream's date is kept");
+    assert_eq!(
+        answer.must("date"),
+        "Mon, 01 Jan 2024 00:00:00 GMT",
+        "the upstream's date is kept"
+    );
     assert_eq!(answer.must("server"), "nginx");
-    assert_eq!(answer.all("set-cookie"), ["a=1", "b=2"], "repeated fields keep their order");
+    assert_eq!(
+        answer.all("set-cookie"),
+        ["a=1", "b=2"],
+        "repeated fields keep their order"
+    );
 }
 
 #[test]
 fn public_paths_need_no_token_and_ignore_a_bad_one() {
     let up = upstream();
-    let gw = gateway().backend(&up).unlimited().env("PUBLIC_PATHS", "/api/v1/auth/refresh, /api/v1/open/*").start();
+    let gw = gateway()
+        .backend(&up)
+        .unlimited()
+        .env("PUBLIC_PATHS", "/api/v1/auth/refresh, /api/v1/open/*")
+        .start();
     let public = [
         "/api/v1/auth/login",
         "/api/v1/auth/login?next=/",
@@ -188,12 +309,40 @@ fn public_paths_need_no_token_and_ignore_a_bad_one() {
         "/api/v1/open/a/b",
     ];
     for path in public {
-        assert_eq!(gw.post(path).body("{}").field("X-User-ID", "666").send().status, 200, "{path}");
-        assert_eq!(gw.post(path).body("{}").bearer(&token().org(1).forged()).send().status, 200, "{path}");
-        assert_eq!(up.last().field("x-user-id").or(up.last().field("x-organization-id")), None, "{path}");
+        assert_eq!(
+            gw.post(path)
+                .body("{}")
+                .field("X-User-ID", "666")
+                .send()
+                .status,
+            200,
+            "{path}"
+        );
+        assert_eq!(
+            gw.post(path)
+                .body("{}")
+                .bearer(&token().org(1).forged())
+                .send()
+                .status,
+            200,
+            "{path}"
+        );
+        assert_eq!(
+            up.last()
+                .field("x-user-id")
+                .or(up.last().field("x-organization-id")),
+            None,
+            "{path}"
+        );
     }
     let count = up.requests().len();
-    let private = ["/api/v1/auth/login/", "/api/v1/auth/loginx", "/API/v1/auth/login", "/api/v1/auth", "/api/v1/opens/x"];
+    let private = [
+        "/api/v1/auth/login/",
+        "/api/v1/auth/loginx",
+        "/API/v1/auth/login",
+        "/api/v1/auth",
+        "/api/v1/opens/x",
+    ];
     for path in private {
         assert_eq!(gw.post(path).body("{}").send().status, 401, "{path}");
     }
@@ -203,7 +352,11 @@ fn public_paths_need_no_token_and_ignore_a_bad_one() {
 #[test]
 fn a_target_with_two_readings_opens_no_door() {
     let up = upstream();
-    let gw = gateway().backend(&up).analyzer(&up, "/base").unlimited().start();
+    let gw = gateway()
+        .backend(&up)
+        .analyzer(&up, "/base")
+        .unlimited()
+        .start();
     let traps = [
         "/api/v1/auth/login/../secret",
         "/api/v1/auth/login/..%2fsecret",
@@ -224,12 +377,25 @@ fn a_target_with_two_readings_opens_no_door() {
     ];
     for trap in traps {
         let open = gw.get(trap).send();
-        assert!(matches!(open.status, 400 | 401), "{trap} without a token: {}", open.status);
+        assert!(
+            matches!(open.status, 400 | 401),
+            "{trap} without a token: {}",
+            open.status
+        );
         let closed = gw.get(trap).bearer(&token().org(1)).send();
         let untouched = closed.status == 200 && up.last().target() == trap;
-        assert!(closed.status == 400 || untouched, "{trap} with a token: {}", closed.status);
+        assert!(
+            closed.status == 400 || untouched,
+            "{trap} with a token: {}",
+            closed.status
+        );
     }
-    for trap in ["/api/v1/../v2/x", "/api/v1/auth/login/../secret", "/analyzer/%2e%2e/x", "/api/v1/x/../auth/login"] {
+    for trap in [
+        "/api/v1/../v2/x",
+        "/api/v1/auth/login/../secret",
+        "/analyzer/%2e%2e/x",
+        "/api/v1/x/../auth/login",
+    ] {
         assert_eq!(gw.get(trap).bearer(&token()).send().status, 400, "{trap}");
     }
 }
@@ -249,7 +415,11 @@ fn a_target_whose_readings_agree_is_forwarded_as_it_came() {
         "/api/v1/a?x=../../y&z=%2e%2e",
     ];
     for target in targets {
-        assert_eq!(gw.get(target).bearer(&token()).send().status, 200, "{target}");
+        assert_eq!(
+            gw.get(target).bearer(&token()).send().status,
+            200,
+            "{target}"
+        );
         assert_eq!(up.last().target(), target);
     }
 }
@@ -263,17 +433,31 @@ fn further_routes_come_from_a_toml_file() {
         reports.url(),
         open.url()
     );
-    let gw = gateway().backend(&up).unlimited().file("gateway.toml", file).env("GATEWAY_CONFIG", "gateway.toml");
+    let gw = gateway()
+        .backend(&up)
+        .unlimited()
+        .file("gateway.toml", file)
+        .env("GATEWAY_CONFIG", "gateway.toml");
     let gw = gw.start();
     assert_eq!(gw.get("/reports/daily?x=1").send().status, 401);
-    assert_eq!(gw.get("/reports/daily?x=1").bearer(&token()).send().status, 200);
+    assert_eq!(
+        gw.get("/reports/daily?x=1").bearer(&token()).send().status,
+        200
+    );
     assert_eq!(reports.only().target(), "/base/daily?x=1");
-    assert_eq!(gw.get("/api/v1/open/x").send().status, 200, "the longest prefix wins, and it is public");
+    assert_eq!(
+        gw.get("/api/v1/open/x").send().status,
+        200,
+        "the longest prefix wins, and it is public"
+    );
     assert_eq!(open.only().target(), "/api/v1/open/x");
     assert_eq!(gw.get("/api/v1/other").bearer(&token()).send().status, 200);
     assert_eq!(up.only().target(), "/api/v1/other");
     for text in ["/reports", "/api/v1", "/analyzer"] {
-        assert!(gw.log().contains(text), "the route map is printed at start: {text}");
+        assert!(
+            gw.log().contains(text),
+            "the route map is printed at start: {text}"
+        );
     }
 }
 
@@ -283,7 +467,11 @@ fn a_service_that_is_down_does_not_take_the_other_with_it() {
     let gw = gateway().backend(&up).unlimited().start();
     let down = gw.get("/analyzer/x").bearer(&token()).send();
     assert_eq!(down.status, 502, "{}", down.text());
-    assert!(!down.text().contains("127.0.0.1"), "no address in a message: {}", down.text());
+    assert!(
+        !down.text().contains("127.0.0.1"),
+        "no address in a message: {}",
+        down.text()
+    );
     assert_eq!(gw.get("/api/v1/x").bearer(&token()).send().status, 200);
     assert_eq!(down.json()["error"].is_string(), json!(true));
 }

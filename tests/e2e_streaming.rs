@@ -1,6 +1,11 @@
 //! Bodies under way: what passes at once, what breaks visibly, who notices that the other side has left. Not memory (see
 //! `e2e_bodies`). Invariant: the scripts are stepped by channels, so order is forced and nothing depends on speed.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail loudly"
+)]
 
 mod support;
 
@@ -10,7 +15,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use support::{Broken, Framing, Gateway, Next, Upstream, gateway, until, upstream};
 
 fn open(up: &Upstream) -> Gateway {
-    gateway().backend(up).unlimited().env("PUBLIC_PATHS", "/api/v1/open/*").start()
+    gateway()
+        .backend(up)
+        .unlimited()
+        .env("PUBLIC_PATHS", "/api/v1/open/*")
+        .start()
 }
 
 /// A channel whose receiver a script can hold.
@@ -20,7 +29,11 @@ fn steps() -> (Sender<()>, Mutex<Receiver<()>>) {
 }
 
 fn wait(steps: &Mutex<Receiver<()>>) {
-    steps.lock().unwrap().recv_timeout(support::PATIENCE).expect("the test takes its next step");
+    steps
+        .lock()
+        .unwrap()
+        .recv_timeout(support::PATIENCE)
+        .expect("the test takes its next step");
 }
 
 const GET: &str = "GET /api/v1/open/x HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -29,17 +42,26 @@ const GET: &str = "GET /api/v1/open/x HTTP/1.1\r\nHost: a\r\n\r\n";
 fn an_upload_reaches_the_upstream_before_its_end_is_sent() {
     for (framing, first, second) in [
         ("Content-Length: 10", "01234", "56789"),
-        ("Transfer-Encoding: chunked", "5\r\n01234\r\n", "5\r\n56789\r\n0\r\n\r\n"),
+        (
+            "Transfer-Encoding: chunked",
+            "5\r\n01234\r\n",
+            "5\r\n56789\r\n0\r\n\r\n",
+        ),
     ] {
         let up = upstream();
         let gw = open(&up);
         let mut wire = gw.wire();
-        wire.send(format!("POST /api/v1/open/x HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{first}"));
+        wire.send(format!(
+            "POST /api/v1/open/x HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{first}"
+        ));
         up.wait_body(5);
         assert!(!up.only().complete);
         wire.send(second);
         assert_eq!(wire.answer().status, 200);
-        assert_eq!((up.only().body.as_slice(), up.only().complete), (&b"0123456789"[..], true));
+        assert_eq!(
+            (up.only().body.as_slice(), up.only().complete),
+            (&b"0123456789"[..], true)
+        );
     }
 }
 
@@ -48,12 +70,22 @@ fn each_event_of_a_stream_reaches_the_client_before_the_next_is_sent() {
     for chunked in [true, false] {
         let (next, step) = steps();
         let up = upstream().script(move |exchange| {
-            let coding = if chunked { "Transfer-Encoding: chunked\r\n" } else { "" };
-            exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{coding}\r\n"));
+            let coding = if chunked {
+                "Transfer-Encoding: chunked\r\n"
+            } else {
+                ""
+            };
+            exchange.send(format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{coding}\r\n"
+            ));
             for n in 0..5 {
                 wait(&step);
                 let event = format!("data: {n}\n\n");
-                if chunked { exchange.chunk(&event) } else { exchange.send(event) };
+                if chunked {
+                    exchange.chunk(&event)
+                } else {
+                    exchange.send(event)
+                };
             }
             wait(&step);
             if chunked {
@@ -65,8 +97,15 @@ fn each_event_of_a_stream_reaches_the_client_before_the_next_is_sent() {
         let mut wire = gw.wire();
         wire.send(GET);
         let (status, head) = wire.head();
-        assert_eq!((status, head.field("content-type")), (200, Some("text/event-stream")));
-        assert_eq!(head.framing(Framing::UntilClose), Ok(Framing::Chunked), "to 1.1 an unknown length is chunked");
+        assert_eq!(
+            (status, head.field("content-type")),
+            (200, Some("text/event-stream"))
+        );
+        assert_eq!(
+            head.framing(Framing::UntilClose),
+            Ok(Framing::Chunked),
+            "to 1.1 an unknown length is chunked"
+        );
         for n in 0..5 {
             next.send(()).unwrap();
             let mut event = Vec::new();
@@ -94,21 +133,34 @@ fn a_final_answer_before_the_bodys_end_is_relayed_at_once_and_both_sides_close()
     wire.send("POST /api/v1/open/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nonly this");
     let answer = wire.answer();
     assert_eq!((answer.status, answer.text().as_str()), (403, "enough"));
-    assert!(wire.reader().rest().is_some(), "the client's connection ends");
+    assert!(
+        wire.reader().rest().is_some(),
+        "the client's connection ends"
+    );
     until("the upstream connection to end", || up.closed() == 1);
 }
 
 #[test]
 fn an_answer_until_close_is_whole_for_either_version() {
-    let up = upstream().answers_and_closes("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nuntil the end");
+    let up = upstream()
+        .answers_and_closes("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nuntil the end");
     let gw = open(&up);
     let mut wire = gw.wire();
     for _ in 0..2 {
         let answer = wire.send(GET).answer();
-        assert_eq!((answer.framing, answer.text().as_str()), (Framing::Chunked, "until the end"));
+        assert_eq!(
+            (answer.framing, answer.text().as_str()),
+            (Framing::Chunked, "until the end")
+        );
     }
-    let answer = gw.wire().send("GET /api/v1/open/x HTTP/1.0\r\n\r\n").answer();
-    assert_eq!((answer.framing, answer.text().as_str()), (Framing::UntilClose, "until the end"));
+    let answer = gw
+        .wire()
+        .send("GET /api/v1/open/x HTTP/1.0\r\n\r\n")
+        .answer();
+    assert_eq!(
+        (answer.framing, answer.text().as_str()),
+        (Framing::UntilClose, "until the end")
+    );
     assert_eq!(up.connections(), 3, "such a connection is never used again");
 }
 
@@ -136,17 +188,25 @@ fn an_upload_that_breaks_off_never_looks_whole_upstream() {
         ("Transfer-Encoding: chunked", "5\r\n01234\r\n"),
         ("Transfer-Encoding: chunked", "5\r\n01234\r\n5\r\n01"),
         ("Transfer-Encoding: chunked", "5\r\n01234\r\nxyz\r\n"),
-        ("Transfer-Encoding: chunked", "5\r\n01234\r\n5\r\n012345\r\n0\r\n\r\n"),
-        ("Transfer-Encoding: chunked", "5\r\n01234\r\n0\r\nbad trailer\r\n\r\n"),
+        (
+            "Transfer-Encoding: chunked",
+            "5\r\n01234\r\n5\r\n012345\r\n0\r\n\r\n",
+        ),
+        (
+            "Transfer-Encoding: chunked",
+            "5\r\n01234\r\n0\r\nbad trailer\r\n\r\n",
+        ),
         ("Transfer-Encoding: chunked", "5\r\n01234\n0\r\n\r\n"),
     ] {
         let up = upstream();
         let gw = open(&up);
         let mut wire = gw.wire();
-        wire.send(format!("POST /api/v1/open/x HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{body}"));
+        wire.send(format!(
+            "POST /api/v1/open/x HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{body}"
+        ));
         up.wait_requests(1);
         drop(wire);
-        until("the upstream connection to end", || up.closed() == up.connections());
+        until("the upload to be torn upstream", || up.only().torn);
         assert!(!up.only().complete, "{body:?}");
     }
 }
@@ -176,18 +236,27 @@ fn when_the_client_leaves_the_upstream_connection_closes_at_once() {
         } else {
             drop(wire);
         }
-        assert_eq!(left.recv_timeout(support::PATIENCE), Ok(true), "begun {begun}, half {half}");
+        assert_eq!(
+            left.recv_timeout(support::PATIENCE),
+            Ok(true),
+            "begun {begun}, half {half}"
+        );
     }
 }
 
 #[test]
 fn large_bodies_arrive_byte_for_byte() {
-    let content: Vec<u8> = (0..5_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let content: Vec<u8> = (0..5_000_000_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
     let expected = content.clone();
     let up = upstream().script(move |exchange| {
         exchange.body().unwrap();
         let body = exchange.seen().body;
-        exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()));
+        exchange.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        ));
         exchange.send(body);
         Next::Keep
     });
@@ -195,7 +264,10 @@ fn large_bodies_arrive_byte_for_byte() {
     let mut wire = gw.wire();
     for _ in 0..2 {
         // Upload and download overlap in the kernel's buffers only: this upstream answers after the last byte.
-        let answer = gw.post("/api/v1/open/x").body(content.clone()).on(&mut wire);
+        let answer = gw
+            .post("/api/v1/open/x")
+            .body(content.clone())
+            .on(&mut wire);
         assert_eq!((answer.status, answer.body.len()), (200, expected.len()));
         assert!(answer.body == expected);
     }
@@ -222,7 +294,10 @@ fn both_directions_flow_at_the_same_time() {
     for n in 0..3 {
         wire.send("4\r\npart\r\n");
         next.send(()).unwrap();
-        assert_eq!(wire.reader().chunk(), Ok(Some(format!("answer {n}").into_bytes())));
+        assert_eq!(
+            wire.reader().chunk(),
+            Ok(Some(format!("answer {n}").into_bytes()))
+        );
     }
     wire.send("0\r\n\r\n");
     assert_eq!(wire.reader().chunk(), Ok(None));

@@ -1,6 +1,11 @@
 //! Time limits towards clients, and the bound on connections. Not those towards services (see `e2e_upstream`). Invariant: the
 //! limits are set short and only what happens is asserted, never how fast.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail loudly"
+)]
 
 mod support;
 
@@ -18,10 +23,18 @@ fn plan() -> support::Plan {
 #[test]
 fn a_head_that_does_not_end_is_408() {
     let gw = plan().env("HEAD_TIMEOUT", "0.4").start();
-    for begun in ["G", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX: "] {
+    for begun in [
+        "G",
+        "GET / HTTP/1.1\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nX: ",
+    ] {
         let mut wire = gw.wire();
         let answer = wire.send(begun).answer();
-        assert_eq!((answer.status, answer.says_close()), (408, true), "{begun:?}");
+        assert_eq!(
+            (answer.status, answer.says_close()),
+            (408, true),
+            "{begun:?}"
+        );
         assert!(answer.json()["message"].is_string());
         assert!(wire.closed());
     }
@@ -36,13 +49,20 @@ fn a_head_in_drips_is_408_as_well() {
     let (done, stop) = channel::<()>();
     let dripping = std::thread::spawn(move || {
         use std::io::Write as _;
-        while stop.recv_timeout(Duration::from_millis(50)).is_err_and(|e| e == std::sync::mpsc::RecvTimeoutError::Timeout) {
+        while stop
+            .recv_timeout(Duration::from_millis(50))
+            .is_err_and(|e| e == std::sync::mpsc::RecvTimeoutError::Timeout)
+        {
             if (&stream).write_all(b"x").is_err() {
                 break;
             }
         }
     });
-    assert_eq!(wire.answer().status, 408, "the time runs from the first byte, drips do not prolong it");
+    assert_eq!(
+        wire.answer().status,
+        408,
+        "the time runs from the first byte, drips do not prolong it"
+    );
     drop(done);
     dripping.join().unwrap();
 }
@@ -54,7 +74,7 @@ fn a_request_head_after_others_has_its_own_time() {
     let mut wire = gw.wire();
     for _ in 0..4 {
         // Idle for longer than half the head's time, each time.
-        std::thread::sleep(Duration::from_millis(400));
+        support::pause(Duration::from_millis(400));
         assert_eq!(wire.send(GET).answer().status, 200);
     }
 }
@@ -78,7 +98,7 @@ fn an_idle_connection_serves_again_within_its_time() {
     let mut wire = gw.wire();
     for _ in 0..2 {
         assert_eq!(wire.send(GET).answer().status, 200);
-        std::thread::sleep(Duration::from_millis(1200));
+        support::pause(Duration::from_millis(1200));
     }
     assert_eq!(wire.send(GET).answer().status, 200);
 }
@@ -87,14 +107,21 @@ fn an_idle_connection_serves_again_within_its_time() {
 fn a_body_that_stalls_is_408_and_never_looks_whole_upstream() {
     let up = upstream();
     let gw = plan().backend(&up).env("BODY_TIMEOUT", "0.4").start();
-    for begun in ["Content-Length: 10\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"] {
+    for begun in [
+        "Content-Length: 10\r\n\r\nabc",
+        "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    ] {
         up.forget();
         let mut wire = gw.wire();
-        wire.send(format!("POST /api/v1/open/x HTTP/1.1\r\nHost: a\r\n{begun}"));
+        wire.send(format!(
+            "POST /api/v1/open/x HTTP/1.1\r\nHost: a\r\n{begun}"
+        ));
         let answer = wire.answer();
         assert_eq!((answer.status, answer.says_close()), (408, true));
         assert!(wire.reader().rest().is_some());
-        until("the upstream connection to end", || up.closed() == up.connections());
+        until("the upstream connection to end", || {
+            up.closed() == up.connections()
+        });
         assert!(!up.only().complete);
     }
 }
@@ -112,14 +139,19 @@ fn a_client_that_does_not_read_is_cut_off() {
     let gw = plan().backend(&up).env("WRITE_TIMEOUT", "0.5").start();
     let mut wire = gw.wire();
     wire.send(GET);
-    left.recv_timeout(support::PATIENCE).expect("the upstream is told that nobody reads");
+    left.recv_timeout(support::PATIENCE)
+        .expect("the upstream is told that nobody reads");
     drop(wire);
 }
 
 #[test]
 fn over_the_bound_the_oldest_idle_connection_goes_first() {
     let up = upstream();
-    let gw = plan().backend(&up).env("MAX_CONNECTIONS", 8).env("GATEWAY_WORKERS", 1).start();
+    let gw = plan()
+        .backend(&up)
+        .env("MAX_CONNECTIONS", 8)
+        .env("GATEWAY_WORKERS", 1)
+        .start();
     let mut idle: Vec<Wire> = Vec::new();
     for _ in 0..20 {
         let mut wire = gw.wire();
@@ -140,7 +172,11 @@ fn over_the_bound_with_none_idle_a_new_connection_is_503() {
         let _ = wait.lock().unwrap().recv_timeout(support::PATIENCE);
         exchange.answer(OK)
     });
-    let gw = plan().backend(&up).env("MAX_CONNECTIONS", 8).env("GATEWAY_WORKERS", 1).start();
+    let gw = plan()
+        .backend(&up)
+        .env("MAX_CONNECTIONS", 8)
+        .env("GATEWAY_WORKERS", 1)
+        .start();
     let mut busy: Vec<Wire> = (0..8).map(|_| gw.wire()).collect();
     for wire in &mut busy {
         wire.send(GET);
@@ -151,6 +187,10 @@ fn over_the_bound_with_none_idle_a_new_connection_is_503() {
     assert_eq!((answer.status, answer.says_close()), (503, true));
     drop(go);
     for wire in &mut busy {
-        assert_eq!(wire.answer().status, 200, "those under way are not concerned");
+        assert_eq!(
+            wire.answer().status,
+            200,
+            "those under way are not concerned"
+        );
     }
 }

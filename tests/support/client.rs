@@ -30,7 +30,8 @@ impl Answer {
 
     /// The field's value, which must be there.
     pub fn must(&self, name: &str) -> &str {
-        self.field(name).unwrap_or_else(|| panic!("no {name} in {:?}", latin1(&self.raw)))
+        self.field(name)
+            .unwrap_or_else(|| panic!("no {name} in {:?}", latin1(&self.raw)))
     }
 
     pub fn all(&self, name: &str) -> Vec<&str> {
@@ -39,7 +40,9 @@ impl Answer {
 
     /// The field as a number.
     pub fn number(&self, name: &str) -> u64 {
-        self.must(name).parse().unwrap_or_else(|_| panic!("{name} is no number: {}", self.must(name)))
+        self.must(name)
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} is no number: {}", self.must(name)))
     }
 
     pub fn text(&self) -> String {
@@ -47,7 +50,8 @@ impl Answer {
     }
 
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e} in {} {:?}", self.status, self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|e| panic!("{e} in {} {:?}", self.status, self.text()))
     }
 
     /// Whether a list-valued field has this member.
@@ -72,8 +76,11 @@ impl Wire {
     /// Connects to a port on loopback.
     pub fn to(port: u16) -> Self {
         let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let stream = TcpStream::connect_timeout(&at, super::PATIENCE).expect("the port accepts connections");
-        Self { reader: Reader::new(stream) }
+        let stream =
+            TcpStream::connect_timeout(&at, super::PATIENCE).expect("the port accepts connections");
+        Self {
+            reader: Reader::new(stream),
+        }
     }
 
     /// Connects as another client: every 127.x.y.z is an address of this host.
@@ -81,8 +88,11 @@ impl Wire {
         use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
         let fd = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
         bind(&fd, &SocketAddr::from((source, 0))).expect("a loopback address");
-        connect(&fd, &SocketAddr::from((Ipv4Addr::LOCALHOST, port))).expect("the port accepts connections");
-        Self { reader: Reader::new(TcpStream::from(fd)) }
+        connect(&fd, &SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+            .expect("the port accepts connections");
+        Self {
+            reader: Reader::new(TcpStream::from(fd)),
+        }
     }
 
     /// Sends bytes exactly; a peer that is gone already shows when reading.
@@ -108,18 +118,26 @@ impl Wire {
 
     /// The next head whatever its status, with its exact bytes.
     pub fn head(&mut self) -> (u16, Head) {
-        let (head, raw) = self.reader.head().unwrap_or_else(|e| panic!("no head: {e:?}"));
-        (status(&head).unwrap_or_else(|e| panic!("{e:?} in {:?}", latin1(&raw))), head)
+        let (head, raw) = self
+            .reader
+            .head()
+            .unwrap_or_else(|e| panic!("no head: {e:?}"));
+        (
+            status(&head).unwrap_or_else(|e| panic!("{e:?} in {:?}", latin1(&raw))),
+            head,
+        )
     }
 
     /// The answer to a GET, POST, …
     pub fn answer(&mut self) -> Answer {
-        self.try_answer("GET").unwrap_or_else(|e| panic!("no answer: {e:?}, unread {:?}", self.leftover()))
+        self.try_answer("GET")
+            .unwrap_or_else(|e| panic!("no answer: {e:?}, unread {:?}", self.leftover()))
     }
 
     /// The answer to a request of this method.
     pub fn answer_to(&mut self, method: &str) -> Answer {
-        self.try_answer(method).unwrap_or_else(|e| panic!("no answer: {e:?}, unread {:?}", self.leftover()))
+        self.try_answer(method)
+            .unwrap_or_else(|e| panic!("no answer: {e:?}, unread {:?}", self.leftover()))
     }
 
     fn leftover(&self) -> String {
@@ -135,7 +153,11 @@ impl Wire {
     }
 
     /// The same with the body handed on in pieces.
-    pub fn try_answer_into(&mut self, method: &str, piece: impl FnMut(&[u8])) -> Result<Answer, Broken> {
+    pub fn try_answer_into(
+        &mut self,
+        method: &str,
+        piece: impl FnMut(&[u8]),
+    ) -> Result<Answer, Broken> {
         let mut interim = Vec::new();
         loop {
             let (head, raw) = self.reader.head()?;
@@ -145,9 +167,21 @@ impl Wire {
                 continue;
             }
             let bodiless = method == "HEAD" || status == 204 || status == 304;
-            let framing = if bodiless { Framing::None } else { head.framing(Framing::UntilClose)? };
+            let framing = if bodiless {
+                Framing::None
+            } else {
+                head.framing(Framing::UntilClose)?
+            };
             let trailers = self.reader.body(framing, piece)?;
-            return Ok(Answer { status, head, raw, framing, body: Vec::new(), trailers, interim });
+            return Ok(Answer {
+                status,
+                head,
+                raw,
+                framing,
+                body: Vec::new(),
+                trailers,
+                interim,
+            });
         }
     }
 
@@ -159,13 +193,18 @@ impl Wire {
     /// Whether the connection serves another request.
     pub fn serves_another(&mut self) -> bool {
         self.send("GET /livez HTTP/1.1\r\nHost: gateway\r\n\r\n");
-        self.try_answer("GET").is_ok_and(|answer| answer.status == 200)
+        self.try_answer("GET")
+            .is_ok_and(|answer| answer.status == 200)
     }
 }
 
 fn status(head: &Head) -> Result<u16, Broken> {
     let bad = || Broken::Malformed(format!("status line {:?}", head.first));
-    let rest = head.first.strip_prefix("HTTP/1.1 ").or_else(|| head.first.strip_prefix("HTTP/1.0 ")).ok_or_else(bad)?;
+    let rest = head
+        .first
+        .strip_prefix("HTTP/1.1 ")
+        .or_else(|| head.first.strip_prefix("HTTP/1.0 "))
+        .ok_or_else(bad)?;
     let (code, _reason) = rest.split_once(' ').ok_or_else(bad)?;
     if code.len() != 3 {
         return Err(bad());
@@ -187,7 +226,14 @@ pub struct Ask {
 impl Ask {
     pub fn new(port: u16, method: &str, target: &str) -> Self {
         let (method, target) = (method.to_owned(), target.to_owned());
-        Self { port, source: None, method, target, fields: Vec::new(), body: None }
+        Self {
+            port,
+            source: None,
+            method,
+            target,
+            fields: Vec::new(),
+            body: None,
+        }
     }
 
     /// With a valid or not so valid token.
@@ -210,7 +256,8 @@ impl Ask {
     }
 
     pub fn json(self, value: &Value) -> Self {
-        self.field("Content-Type", "application/json").body(value.to_string())
+        self.field("Content-Type", "application/json")
+            .body(value.to_string())
     }
 
     /// Sent from another loopback address.
@@ -221,7 +268,10 @@ impl Ask {
 
     /// The bytes that go over the wire.
     pub fn bytes(&self) -> Vec<u8> {
-        let mut text = format!("{} {} HTTP/1.1\r\nHost: gateway.test\r\n", self.method, self.target);
+        let mut text = format!(
+            "{} {} HTTP/1.1\r\nHost: gateway.test\r\n",
+            self.method, self.target
+        );
         for (name, value) in &self.fields {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -230,7 +280,10 @@ impl Ask {
         }
         text.push_str("\r\n");
         // One byte per character, as the reader does it, so that a test may write obs-text.
-        let mut bytes: Vec<u8> = text.chars().map(|c| u8::try_from(c).expect("Latin-1 only")).collect();
+        let mut bytes: Vec<u8> = text
+            .chars()
+            .map(|c| u8::try_from(c).expect("Latin-1 only"))
+            .collect();
         bytes.extend_from_slice(self.body.as_deref().unwrap_or_default());
         bytes
     }

@@ -51,7 +51,11 @@ impl Ended {
 
 /// The test environment's defaults: both services refuse until one is given.
 pub fn gateway() -> Plan {
-    let plan = Plan { env: BTreeMap::new(), files: Vec::new(), args: Vec::new() };
+    let plan = Plan {
+        env: BTreeMap::new(),
+        files: Vec::new(),
+        args: Vec::new(),
+    };
     plan.env("GATEWAY_HOST", "127.0.0.1")
         .env("GATEWAY_WORKERS", "2")
         .env("JWT_SECRET_KEY", SECRET)
@@ -95,7 +99,8 @@ impl Plan {
 
     /// For tests that are not about limits and ask a lot.
     pub fn unlimited(self) -> Self {
-        self.env("RATE_LIMIT_PER_ORG", "false").env("RATE_LIMIT_PER_IP", "false")
+        self.env("RATE_LIMIT_PER_ORG", "false")
+            .env("RATE_LIMIT_PER_IP", "false")
     }
 
     /// A file in the working directory.
@@ -126,7 +131,10 @@ impl Plan {
                 return gateway;
             }
             let log = gateway.log();
-            assert!(log.contains("in use") || log.contains("taken"), "the gateway did not start:\n{log}");
+            assert!(
+                log.contains("in use") || log.contains("taken"),
+                "the gateway did not start:\n{log}"
+            );
         }
         panic!("no port stayed free");
     }
@@ -135,21 +143,37 @@ impl Plan {
     pub fn spawn(&self) -> Gateway {
         let (port, ops_port) = (free_port(), free_port());
         let mut plan = self.clone();
-        plan.env.entry("GATEWAY_PORT".to_owned()).or_insert(port.to_string());
-        plan.env.entry("OPS_PORT".to_owned()).or_insert(ops_port.to_string());
+        plan.env
+            .entry("GATEWAY_PORT".to_owned())
+            .or_insert(port.to_string());
+        plan.env
+            .entry("OPS_PORT".to_owned())
+            .or_insert(ops_port.to_string());
         let dir = tempfile::tempdir().expect("a temporary directory");
         // A test that sets a port to something else has no use for the number.
         let number = |name: &str| plan.env[name].parse().unwrap_or(0);
         let (port, ops_port) = (number("GATEWAY_PORT"), number("OPS_PORT"));
-        let child = plan.command(dir.path()).spawn().expect("the gateway's binary");
-        Gateway { port, ops_port, child, dir }
+        let child = plan
+            .command(dir.path())
+            .spawn()
+            .expect("the gateway's binary");
+        Gateway {
+            port,
+            ops_port,
+            child,
+            dir,
+        }
     }
 
     /// Runs it to its end, for commands and for configurations that must not start.
     pub fn run(&self) -> Ended {
         let mut gateway = self.spawn();
         let status = gateway.wait_exit();
-        Ended { status, stdout: gateway.stdout(), stderr: gateway.stderr() }
+        Ended {
+            status,
+            stdout: gateway.stdout(),
+            stderr: gateway.stderr(),
+        }
     }
 
     fn command(&self, dir: &Path) -> Command {
@@ -160,8 +184,15 @@ impl Plan {
         }
         let log = |name| File::create(dir.join(name)).expect("a log file");
         let mut command = Command::new(env!("CARGO_BIN_EXE_dbpower-gateway"));
-        command.current_dir(&work).args(&self.args).env_clear().envs(&self.env);
-        command.stdin(Stdio::null()).stdout(log("stdout")).stderr(log("stderr"));
+        command
+            .current_dir(&work)
+            .args(&self.args)
+            .env_clear()
+            .envs(&self.env);
+        command
+            .stdin(Stdio::null())
+            .stdout(log("stdout"))
+            .stderr(log("stderr"));
         if let Ok(forced) = std::env::var("MONOIO_FORCE_LEGACY_DRIVER")
             && !self.env.contains_key("MONOIO_FORCE_LEGACY_DRIVER")
         {
@@ -211,10 +242,13 @@ impl Gateway {
     pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let text = self.metrics();
         let of_metric = text.lines().filter(|line| {
-            line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']))
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with([' ', '{']))
                 && labels.iter().all(|label| line.contains(label))
         });
-        of_metric.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        of_metric
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
     }
 
     /// A raw connection.
@@ -233,7 +267,11 @@ impl Gateway {
     }
 
     pub fn info_from(&self, source: [u8; 4], token: &Token) -> Value {
-        let answer = self.get("/rate-limit/info").from(source).bearer(token).send();
+        let answer = self
+            .get("/rate-limit/info")
+            .from(source)
+            .bearer(token)
+            .send();
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()
     }
@@ -268,9 +306,12 @@ impl Gateway {
     }
 
     fn status_kib(&self, line: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a live process");
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a live process");
         let found = status.lines().find_map(|l| l.strip_prefix(line));
-        found.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).expect("a number of KiB")
+        found
+            .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+            .expect("a number of KiB")
     }
 
     pub fn stdout(&self) -> String {
@@ -289,16 +330,23 @@ impl Gateway {
     /// Waits for a line that `fits`.
     pub fn log_line(&self, what: &str, fits: impl Fn(&str) -> bool) -> String {
         eventually(&format!("a log line: {what}, in\n{}", self.log()), || {
-            self.log().lines().find(|line| fits(line)).map(str::to_owned)
+            self.log()
+                .lines()
+                .find(|line| fits(line))
+                .map(str::to_owned)
         })
     }
 }
 
 fn ready(port: u16) -> bool {
-    let Ok(stream) = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { return false };
+    let Ok(stream) = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else {
+        return false;
+    };
     let mut reader = super::Reader::new(stream);
     reader.send("GET /readyz HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n");
-    reader.head().is_ok_and(|(head, _)| head.first.starts_with("HTTP/1.1 200 "))
+    reader
+        .head()
+        .is_ok_and(|(head, _)| head.first.starts_with("HTTP/1.1 200 "))
 }
 
 fn read(path: PathBuf) -> String {

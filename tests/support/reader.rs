@@ -38,7 +38,10 @@ pub struct Head {
 impl Head {
     /// All values of a field, in order.
     pub fn all(&self, name: &str) -> Vec<&str> {
-        let same = self.fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
+        let same = self
+            .fields
+            .iter()
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name));
         same.map(|(_, v)| v.as_str()).collect()
     }
 
@@ -54,9 +57,13 @@ impl Head {
         let first = lines.next().unwrap_or_default().to_owned();
         let mut fields = Vec::new();
         for line in lines {
-            let (name, value) =
-                line.split_once(':').ok_or_else(|| Broken::Malformed(format!("field line {line:?}")))?;
-            if name.is_empty() || !name.bytes().all(is_token_byte) || value.contains(['\r', '\n', '\0']) {
+            let (name, value) = line
+                .split_once(':')
+                .ok_or_else(|| Broken::Malformed(format!("field line {line:?}")))?;
+            if name.is_empty()
+                || !name.bytes().all(is_token_byte)
+                || value.contains(['\r', '\n', '\0'])
+            {
                 return Err(Broken::Malformed(format!("field line {line:?}")));
             }
             fields.push((name.to_owned(), value.trim_matches([' ', '\t']).to_owned()));
@@ -70,11 +77,14 @@ impl Head {
         let codings = self.all("transfer-encoding");
         match (lengths.as_slice(), codings.as_slice()) {
             ([], []) => Ok(otherwise),
-            ([one], []) if !one.is_empty() && one.bytes().all(|b| b.is_ascii_digit()) => {
-                one.parse().map(Framing::Length).map_err(|_| Broken::Malformed(format!("length {one}")))
-            }
+            ([one], []) if !one.is_empty() && one.bytes().all(|b| b.is_ascii_digit()) => one
+                .parse()
+                .map(Framing::Length)
+                .map_err(|_| Broken::Malformed(format!("length {one}"))),
             ([], [one]) if one.eq_ignore_ascii_case("chunked") => Ok(Framing::Chunked),
-            _ => Err(Broken::Malformed(format!("framing by {lengths:?} and {codings:?}"))),
+            _ => Err(Broken::Malformed(format!(
+                "framing by {lengths:?} and {codings:?}"
+            ))),
         }
     }
 }
@@ -100,7 +110,10 @@ impl Reader {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Self { stream, buffer: Vec::new() }
+        Self {
+            stream,
+            buffer: Vec::new(),
+        }
     }
 
     pub fn stream(&self) -> &TcpStream {
@@ -167,13 +180,21 @@ impl Reader {
                 return Ok((Head::parse(&latin1(&raw[..end]))?, raw));
             }
             if !self.fill()? {
-                return Err(if self.buffer.is_empty() { Broken::Closed } else { Broken::Truncated });
+                return Err(if self.buffer.is_empty() {
+                    Broken::Closed
+                } else {
+                    Broken::Truncated
+                });
             }
         }
     }
 
     /// Reads a body to its end, handing every piece on as it comes; returns the trailers.
-    pub fn body(&mut self, framing: Framing, mut piece: impl FnMut(&[u8])) -> Result<Vec<(String, String)>, Broken> {
+    pub fn body(
+        &mut self,
+        framing: Framing,
+        mut piece: impl FnMut(&[u8]),
+    ) -> Result<Vec<(String, String)>, Broken> {
         match framing {
             Framing::None => Ok(Vec::new()),
             Framing::Length(length) => self.pass(length, &mut piece).map(|()| Vec::new()),
@@ -193,7 +214,10 @@ impl Reader {
             if self.buffer.is_empty() && !self.fill()? {
                 return Err(Broken::Truncated);
             }
-            let now = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let now = self
+                .buffer
+                .len()
+                .min(usize::try_from(left).unwrap_or(usize::MAX));
             piece(&self.buffer[..now]);
             self.buffer.drain(..now);
             left -= now as u64;
@@ -205,7 +229,8 @@ impl Reader {
     pub fn chunk(&mut self) -> Result<Option<Vec<u8>>, Broken> {
         let line = latin1(&self.line()?);
         let digits = line.split(';').next().unwrap_or_default();
-        let size = usize::from_str_radix(digits, 16).map_err(|_| Broken::Malformed(format!("chunk size {line:?}")))?;
+        let size = usize::from_str_radix(digits, 16)
+            .map_err(|_| Broken::Malformed(format!("chunk size {line:?}")))?;
         if size == 0 {
             return Ok(None);
         }

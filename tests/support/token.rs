@@ -19,12 +19,19 @@ pub struct Token {
 
 /// A token that is valid for an hour.
 pub fn token() -> Token {
-    Token { claims: Map::new(), header: Header::new(Algorithm::HS256), secret: SECRET.to_owned() }.expires_in(3600)
+    Token {
+        claims: Map::new(),
+        header: Header::new(Algorithm::HS256),
+        secret: SECRET.to_owned(),
+    }
+    .expires_in(3600)
 }
 
 /// Seconds since 1970.
 pub fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a clock after 1970");
     i64::try_from(since.as_secs()).expect("a clock before the year 292 billion")
 }
 

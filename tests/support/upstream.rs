@@ -20,6 +20,10 @@ pub struct Seen {
     pub trailers: Vec<(String, String)>,
     /// The body came to its end.
     pub complete: bool,
+    /// The connection ended within the body, or the body was not framed as announced.
+    pub torn: bool,
+    /// Tells requests apart when some have been forgotten.
+    serial: u64,
 }
 
 impl Seen {
@@ -36,7 +40,9 @@ impl Seen {
     }
 
     pub fn framing(&self) -> Framing {
-        self.head.framing(Framing::None).expect("the gateway writes one framing")
+        self.head
+            .framing(Framing::None)
+            .expect("the gateway writes one framing")
     }
 }
 
@@ -56,6 +62,7 @@ struct State {
     connections: usize,
     closed: usize,
     accepted: usize,
+    serial: u64,
     probes: usize,
     probe_status: u16,
     stopped: bool,
@@ -74,7 +81,6 @@ pub struct Exchange<'a> {
     pub request: Seen,
     reader: &'a mut Reader,
     up: Upstream,
-    index: usize,
     body_done: bool,
 }
 
@@ -82,7 +88,13 @@ pub struct Exchange<'a> {
 pub fn upstream() -> Upstream {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let port = listener.local_addr().expect("an address").port();
-    let up = Upstream { port, state: Arc::new(Mutex::new(State { probe_status: 200, ..State::default() })) };
+    let up = Upstream {
+        port,
+        state: Arc::new(Mutex::new(State {
+            probe_status: 200,
+            ..State::default()
+        })),
+    };
     let server = up.clone();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -99,7 +111,9 @@ pub fn upstream() -> Upstream {
 
 impl Upstream {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Every request gets these bytes once its body is complete.
@@ -118,7 +132,10 @@ impl Upstream {
     }
 
     /// The full hand: called once the head is there, the body still to be read.
-    pub fn script(self, script: impl Fn(&mut Exchange<'_>) -> Next + Send + Sync + 'static) -> Self {
+    pub fn script(
+        self,
+        script: impl Fn(&mut Exchange<'_>) -> Next + Send + Sync + 'static,
+    ) -> Self {
         self.state().script = Some(Arc::new(script));
         self
     }
@@ -152,7 +169,12 @@ impl Upstream {
     /// The only request so far.
     pub fn only(&self) -> Seen {
         let mut all = self.requests();
-        assert_eq!(all.len(), 1, "requests upstream: {:?}", all.iter().map(|r| &r.head.first).collect::<Vec<_>>());
+        assert_eq!(
+            all.len(),
+            1,
+            "requests upstream: {:?}",
+            all.iter().map(|r| &r.head.first).collect::<Vec<_>>()
+        );
         all.remove(0)
     }
 
@@ -162,13 +184,18 @@ impl Upstream {
 
     /// Waits until this many requests' heads have come.
     pub fn wait_requests(&self, count: usize) -> Vec<Seen> {
-        eventually(&format!("{count} requests upstream"), || Some(self.requests()).filter(|r| r.len() >= count))
+        eventually(&format!("{count} requests upstream"), || {
+            Some(self.requests()).filter(|r| r.len() >= count)
+        })
     }
 
     /// Waits until the first request's body has at least this many bytes.
     pub fn wait_body(&self, count: usize) {
         until(&format!("{count} body bytes upstream"), || {
-            self.state().requests.first().is_some_and(|r| r.body.len() >= count)
+            self.state()
+                .requests
+                .first()
+                .is_some_and(|r| r.body.len() >= count)
         });
     }
 
@@ -195,7 +222,9 @@ impl Upstream {
     pub fn stop(&self) {
         self.state().stopped = true;
         drop(TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)));
-        until("the upstream's port to refuse", || TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err());
+        until("the upstream's port to refuse", || {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err()
+        });
     }
 
     fn serve(&self, mut reader: Reader) {
@@ -212,7 +241,12 @@ impl Upstream {
                 state.connections += 1;
                 state.connections - 1
             });
-            let request = Seen { connection: number, head, raw, ..Seen::default() };
+            let request = Seen {
+                connection: number,
+                head,
+                raw,
+                ..Seen::default()
+            };
             if self.exchange(&mut reader, request) == Next::Close {
                 break;
             }
@@ -223,22 +257,46 @@ impl Upstream {
         }
     }
 
+    /// Adds to the record of a request, unless it has been forgotten.
+    fn note(&self, serial: u64, add: impl FnOnce(&mut Seen)) {
+        if let Some(seen) = self
+            .state()
+            .requests
+            .iter_mut()
+            .find(|seen| seen.serial == serial)
+        {
+            add(seen);
+        }
+    }
+
     fn probe(&self, reader: &mut Reader) -> bool {
         let status = {
             let mut state = self.state();
             state.probes += 1;
             state.probe_status
         };
-        reader.send(format!("HTTP/1.1 {status} Probed\r\nContent-Length: 0\r\n\r\n"))
+        reader.send(format!(
+            "HTTP/1.1 {status} Probed\r\nContent-Length: 0\r\n\r\n"
+        ))
     }
 
     fn exchange(&self, reader: &mut Reader, request: Seen) -> Next {
-        let (script, index) = {
+        let (script, request) = {
             let mut state = self.state();
+            state.serial += 1;
+            let request = Seen {
+                serial: state.serial,
+                ..request
+            };
             state.requests.push(request.clone());
-            (state.script.clone().expect("a script"), state.requests.len() - 1)
+            (state.script.clone().expect("a script"), request)
         };
-        let mut exchange = Exchange { request, reader, up: self.clone(), index, body_done: false };
+        let mut exchange = Exchange {
+            request,
+            reader,
+            up: self.clone(),
+            body_done: false,
+        };
         match script(&mut exchange) {
             Next::Keep if exchange.body().is_ok() => Next::Keep,
             _ => Next::Close,
@@ -253,25 +311,25 @@ impl Exchange<'_> {
             return Ok(());
         }
         let framing = self.request.head.framing(Framing::None)?;
-        let (up, index) = (self.up.clone(), self.index);
-        let trailers = self.reader.body(framing, |piece| {
-            if let Some(seen) = up.state().requests.get_mut(index) {
-                seen.body.extend_from_slice(piece);
-            }
-        })?;
-        if let Some(seen) = self.up.state().requests.get_mut(self.index) {
-            seen.trailers = trailers;
-            seen.complete = true;
-        }
-        self.body_done = true;
-        Ok(())
+        let (up, serial) = (self.up.clone(), self.request.serial);
+        let end = self.reader.body(framing, |piece| {
+            up.note(serial, |seen| seen.body.extend_from_slice(piece))
+        });
+        self.body_done = end.is_ok();
+        up.note(serial, |seen| {
+            seen.complete = end.is_ok();
+            seen.torn = end.is_err();
+            seen.trailers = end.clone().unwrap_or_default();
+        });
+        end.map(|_| ())
     }
 
     /// Reads the body to its end and keeps only its length: for bodies too large to keep.
     pub fn swallow(&mut self) -> Result<u64, Broken> {
         let framing = self.request.head.framing(Framing::None)?;
         let mut count = 0;
-        self.reader.body(framing, |piece| count += piece.len() as u64)?;
+        self.reader
+            .body(framing, |piece| count += piece.len() as u64)?;
         self.body_done = true;
         Ok(count)
     }
@@ -310,7 +368,9 @@ impl Exchange<'_> {
 
     /// What of the request has been recorded by now.
     pub fn seen(&self) -> Seen {
-        self.up.state().requests.get(self.index).cloned().unwrap_or_default()
+        let mut now = Seen::default();
+        self.up.note(self.request.serial, |seen| now = seen.clone());
+        now
     }
 
     pub fn stream(&self) -> &TcpStream {
@@ -332,19 +392,32 @@ pub struct Blackhole {
 
 /// Opens a blackhole.
 pub fn blackhole() -> Blackhole {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, socket, socket_with};
+    use rustix::net::{
+        AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, socket,
+        socket_with,
+    };
     let listener = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
     bind(&listener, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
     listen(&listener, 0).expect("a listener");
     let at = getsockname(&listener).expect("an address");
     let at = SocketAddr::try_from(at).expect("an IPv4 address");
     let fill = (0..4).map(|_| {
-        let fd = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None).expect("a socket");
+        let fd = socket_with(
+            AddressFamily::INET,
+            SocketType::STREAM,
+            SocketFlags::NONBLOCK,
+            None,
+        )
+        .expect("a socket");
         // In progress or done: either way it takes up room in the backlog.
         let _ = connect(&fd, &at);
         fd
     });
-    Blackhole { port: at.port(), _fill: fill.collect(), _listener: listener }
+    Blackhole {
+        port: at.port(),
+        _fill: fill.collect(),
+        _listener: listener,
+    }
 }
 
 impl std::fmt::Debug for Upstream {
