@@ -6,10 +6,6 @@
     clippy::panic,
     reason = "a test may fail loudly"
 )]
-#![allow(
-    clippy::disallowed_methods,
-    reason = "a stalled transfer is seen by looking twice"
-)]
 
 mod support;
 
@@ -127,7 +123,7 @@ fn stalled(count: &AtomicU64) -> u64 {
     let mut last = u64::MAX;
     until("the writer to be held back", || {
         let before = std::mem::replace(&mut last, count.load(Ordering::Relaxed));
-        std::thread::sleep(Duration::from_millis(500));
+        support::pause(Duration::from_millis(500));
         last > 0 && last == before
     });
     last

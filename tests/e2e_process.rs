@@ -412,7 +412,7 @@ fn a_long_stream_does_not_end_with_the_response_time() {
         exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
         for n in 0..8 {
             exchange.chunk(&n.to_string());
-            std::thread::sleep(Duration::from_millis(100));
+            support::pause(Duration::from_millis(100));
         }
         exchange.send("0\r\n\r\n");
         Next::Keep

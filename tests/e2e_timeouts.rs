@@ -74,7 +74,7 @@ fn a_request_head_after_others_has_its_own_time() {
     let mut wire = gw.wire();
     for _ in 0..4 {
         // Idle for longer than half the head's time, each time.
-        std::thread::sleep(Duration::from_millis(400));
+        support::pause(Duration::from_millis(400));
         assert_eq!(wire.send(GET).answer().status, 200);
     }
 }
@@ -98,7 +98,7 @@ fn an_idle_connection_serves_again_within_its_time() {
     let mut wire = gw.wire();
     for _ in 0..2 {
         assert_eq!(wire.send(GET).answer().status, 200);
-        std::thread::sleep(Duration::from_millis(1200));
+        support::pause(Duration::from_millis(1200));
     }
     assert_eq!(wire.send(GET).answer().status, 200);
 }

@@ -92,14 +92,14 @@ fn bytes_that_come_while_a_connection_idles_never_become_an_answer() {
         exchange.answer(OK);
         if exchange.request.target().ends_with("trap") {
             // Long after the answer, when the connection lies in the pool.
-            std::thread::sleep(Duration::from_millis(100));
+            support::pause(Duration::from_millis(100));
             exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
         }
         Next::Keep
     });
     let gw = open(&up);
     assert_eq!(gw.get("/api/v1/open/trap").send().text(), "ok");
-    std::thread::sleep(Duration::from_millis(200));
+    support::pause(Duration::from_millis(200));
     for _ in 0..3 {
         assert_eq!(gw.get(PATH).send().text(), "ok");
     }
@@ -299,7 +299,7 @@ fn the_response_time_begins_when_the_request_has_been_sent() {
     let mut wire = gw.wire();
     wire.send("POST /api/v1/open/x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n");
     for _ in 0..10 {
-        std::thread::sleep(Duration::from_millis(100));
+        support::pause(Duration::from_millis(100));
         wire.send("x");
     }
     assert_eq!(wire.answer().status, 200);

@@ -9,7 +9,7 @@ use crate::identity::{self, Verifier};
 use crate::{cors, forwarded, limit, route};
 
 /// What a worker needs to judge and route a request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Snapshot {
     /// Rules that change by reload only.
     pub rules: Arc<Rules>,

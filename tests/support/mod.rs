@@ -20,8 +20,10 @@
     reason = "the harness polls the outside world: it owns its clock, its threads and its sleeps"
 )]
 
+pub mod check;
 pub mod client;
 pub mod gateway;
+pub mod limits;
 pub mod reader;
 pub mod token;
 pub mod upstream;
@@ -62,4 +64,9 @@ pub fn timed<T>(act: impl FnOnce() -> T) -> (T, Duration) {
     let start = Instant::now();
     let done = act();
     (done, start.elapsed())
+}
+
+/// Lets real time pass, for tests whose subject is what happens after a while; never in order to be lucky.
+pub fn pause(length: Duration) {
+    std::thread::sleep(length);
 }

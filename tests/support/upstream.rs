@@ -20,6 +20,10 @@ pub struct Seen {
     pub trailers: Vec<(String, String)>,
     /// The body came to its end.
     pub complete: bool,
+    /// The connection ended within the body, or the body was not framed as announced.
+    pub torn: bool,
+    /// Tells requests apart when some have been forgotten.
+    serial: u64,
 }
 
 impl Seen {
@@ -58,6 +62,7 @@ struct State {
     connections: usize,
     closed: usize,
     accepted: usize,
+    serial: u64,
     probes: usize,
     probe_status: u16,
     stopped: bool,
@@ -76,7 +81,6 @@ pub struct Exchange<'a> {
     pub request: Seen,
     reader: &'a mut Reader,
     up: Upstream,
-    index: usize,
     body_done: bool,
 }
 
@@ -253,6 +257,18 @@ impl Upstream {
         }
     }
 
+    /// Adds to the record of a request, unless it has been forgotten.
+    fn note(&self, serial: u64, add: impl FnOnce(&mut Seen)) {
+        if let Some(seen) = self
+            .state()
+            .requests
+            .iter_mut()
+            .find(|seen| seen.serial == serial)
+        {
+            add(seen);
+        }
+    }
+
     fn probe(&self, reader: &mut Reader) -> bool {
         let status = {
             let mut state = self.state();
@@ -265,19 +281,20 @@ impl Upstream {
     }
 
     fn exchange(&self, reader: &mut Reader, request: Seen) -> Next {
-        let (script, index) = {
+        let (script, request) = {
             let mut state = self.state();
+            state.serial += 1;
+            let request = Seen {
+                serial: state.serial,
+                ..request
+            };
             state.requests.push(request.clone());
-            (
-                state.script.clone().expect("a script"),
-                state.requests.len() - 1,
-            )
+            (state.script.clone().expect("a script"), request)
         };
         let mut exchange = Exchange {
             request,
             reader,
             up: self.clone(),
-            index,
             body_done: false,
         };
         match script(&mut exchange) {
@@ -294,18 +311,17 @@ impl Exchange<'_> {
             return Ok(());
         }
         let framing = self.request.head.framing(Framing::None)?;
-        let (up, index) = (self.up.clone(), self.index);
-        let trailers = self.reader.body(framing, |piece| {
-            if let Some(seen) = up.state().requests.get_mut(index) {
-                seen.body.extend_from_slice(piece);
-            }
-        })?;
-        if let Some(seen) = self.up.state().requests.get_mut(self.index) {
-            seen.trailers = trailers;
-            seen.complete = true;
-        }
-        self.body_done = true;
-        Ok(())
+        let (up, serial) = (self.up.clone(), self.request.serial);
+        let end = self.reader.body(framing, |piece| {
+            up.note(serial, |seen| seen.body.extend_from_slice(piece))
+        });
+        self.body_done = end.is_ok();
+        up.note(serial, |seen| {
+            seen.complete = end.is_ok();
+            seen.torn = end.is_err();
+            seen.trailers = end.clone().unwrap_or_default();
+        });
+        end.map(|_| ())
     }
 
     /// Reads the body to its end and keeps only its length: for bodies too large to keep.
@@ -352,12 +368,9 @@ impl Exchange<'_> {
 
     /// What of the request has been recorded by now.
     pub fn seen(&self) -> Seen {
-        self.up
-            .state()
-            .requests
-            .get(self.index)
-            .cloned()
-            .unwrap_or_default()
+        let mut now = Seen::default();
+        self.up.note(self.request.serial, |seen| now = seen.clone());
+        now
     }
 
     pub fn stream(&self) -> &TcpStream {
