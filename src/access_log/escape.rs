@@ -10,7 +10,7 @@ const fn ends_field(byte: u8) -> bool {
 }
 
 /// Appends a field of a text line, at most `bytes_max` bytes of it, everything but printable ASCII as `\xNN`.
-pub fn escape_text(field: &[u8], bytes_max: usize, out: &mut Vec<u8>) {
+pub(super) fn escape_text(field: &[u8], bytes_max: usize, out: &mut Vec<u8>) {
     let shown = field.get(..bytes_max).unwrap_or(field);
     // Nearly every field is clean: find that out in one pass and copy it whole.
     if shown
@@ -34,7 +34,7 @@ pub fn escape_text(field: &[u8], bytes_max: usize, out: &mut Vec<u8>) {
 
 /// Appends the inside of a JSON string, at most `bytes_max` bytes of it. Bytes above ASCII are written as the Latin-1
 /// characters of the same number (RFC 9110 calls them opaque), so any input makes valid JSON.
-pub fn escape_json(field: &[u8], bytes_max: usize, out: &mut Vec<u8>) {
+pub(super) fn escape_json(field: &[u8], bytes_max: usize, out: &mut Vec<u8>) {
     let shown = field.get(..bytes_max).unwrap_or(field);
     for &byte in shown {
         match byte {

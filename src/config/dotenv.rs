@@ -4,11 +4,11 @@
 use super::Problem;
 
 /// Name of the file in the working directory.
-pub const DOTENV_NAME: &str = ".env";
+pub(super) const DOTENV_NAME: &str = ".env";
 
 /// One `NAME=value`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assignment {
+pub(super) struct Assignment {
     /// Variable.
     pub name: String,
     /// Value without quotes, escapes and comment.
@@ -19,7 +19,7 @@ pub struct Assignment {
 
 /// Reads all assignments, or names every malformed line. `NAME=value`, `export NAME=value`, `# comment`, `value # comment`;
 /// single quotes take everything literally, double quotes know `\n \r \t \" \\ \$`; both may span lines.
-pub fn parse(text: &str) -> Result<Vec<Assignment>, Vec<Problem>> {
+pub(super) fn parse(text: &str) -> Result<Vec<Assignment>, Vec<Problem>> {
     // Editors on Windows put a byte order mark in front, which would become part of the first name.
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (mut found, mut problems, mut line) = (Vec::new(), Vec::new(), 1);

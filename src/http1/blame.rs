@@ -6,7 +6,7 @@ use super::field::is_token_byte;
 
 /// Bare CR, bare LF or a control character. A CR as the last byte is not judged: what follows it is not there yet.
 #[must_use]
-pub fn line_fault(text: &[u8]) -> Option<Fault> {
+pub(super) fn line_fault(text: &[u8]) -> Option<Fault> {
     let mut after_cr = false;
     for &byte in text {
         match (after_cr, byte) {
@@ -23,7 +23,7 @@ pub fn line_fault(text: &[u8]) -> Option<Fault> {
 
 /// The fault of a complete request head (without a leading empty line) that did not parse.
 #[must_use]
-pub fn request(text: &[u8]) -> Fault {
+pub(super) fn request(text: &[u8]) -> Fault {
     line_fault(text)
         .or_else(|| request_line_fault(first_line(text)))
         .or_else(|| fields_fault(text))
@@ -32,7 +32,7 @@ pub fn request(text: &[u8]) -> Fault {
 
 /// The fault of a complete response head that did not parse.
 #[must_use]
-pub fn response(text: &[u8]) -> Fault {
+pub(super) fn response(text: &[u8]) -> Fault {
     line_fault(text)
         .or_else(|| status_line_fault(first_line(text)))
         .or_else(|| fields_fault(text))
@@ -88,7 +88,7 @@ fn fields_fault(text: &[u8]) -> Option<Fault> {
 
 /// What is wrong with one field line (without its CRLF), if it is its shape.
 #[must_use]
-pub fn field_line_fault(line: &[u8]) -> Option<Fault> {
+pub(super) fn field_line_fault(line: &[u8]) -> Option<Fault> {
     let first = line.first()?;
     if matches!(first, b' ' | b'\t') {
         return Some(Fault::FieldFolded);

@@ -5,7 +5,7 @@ use super::fault::Fault;
 use super::field::{Field, Name, elements};
 
 /// Options in all `Connection` fields of a head. Each is compared with each field, so their number is bounded.
-pub const CONNECTION_OPTIONS_MAX: usize = 64;
+pub(super) const CONNECTION_OPTIONS_MAX: usize = 64;
 
 /// What `Connection` said.
 #[derive(Debug, Clone, Copy, Default)]

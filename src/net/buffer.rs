@@ -9,10 +9,10 @@
 use monoio::buf::{IoBuf, IoBufMut};
 
 /// Capacity of a small buffer: the largest request head and a little body.
-pub const SMALL_BYTES: usize = 17 * 1024;
+pub(super) const SMALL_BYTES: usize = 17 * 1024;
 
 /// Capacity of a large buffer: the largest response head, and the unit in which bodies are moved.
-pub const LARGE_BYTES: usize = 64 * 1024;
+pub(super) const LARGE_BYTES: usize = 64 * 1024;
 
 /// Buffers of each size that a worker keeps for reuse; beyond it they are freed.
 const KEPT_MAX: usize = 256;

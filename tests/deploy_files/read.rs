@@ -7,24 +7,24 @@ use std::path::{Path, PathBuf};
 use saphyr::{LoadableYamlNode, ScalarOwned, YamlOwned};
 use serde_json::{Map, Value};
 
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-pub fn path(name: &str) -> PathBuf {
+pub(crate) fn path(name: &str) -> PathBuf {
     root().join(name)
 }
 
-pub fn text(name: &str) -> String {
+pub(crate) fn text(name: &str) -> String {
     std::fs::read_to_string(path(name)).unwrap_or_else(|problem| panic!("{name}: {problem}"))
 }
 
-pub fn json(name: &str) -> Value {
+pub(crate) fn json(name: &str) -> Value {
     serde_json::from_str(&text(name)).unwrap_or_else(|problem| panic!("{name}: {problem}"))
 }
 
 /// All documents of a YAML file.
-pub fn yaml(name: &str) -> Vec<Value> {
+pub(crate) fn yaml(name: &str) -> Vec<Value> {
     let documents =
         YamlOwned::load_from_str(&text(name)).unwrap_or_else(|problem| panic!("{name}: {problem}"));
     documents.iter().map(value).collect()
@@ -51,7 +51,7 @@ fn value(node: &YamlOwned) -> Value {
 }
 
 /// A systemd unit: section and key to all values, in order.
-pub fn unit(name: &str) -> BTreeMap<(String, String), Vec<String>> {
+pub(crate) fn unit(name: &str) -> BTreeMap<(String, String), Vec<String>> {
     let mut found: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     let mut section = String::new();
     for line in text(name).lines().map(str::trim) {
@@ -72,7 +72,7 @@ pub fn unit(name: &str) -> BTreeMap<(String, String), Vec<String>> {
 }
 
 /// A Dockerfile's instructions, continuation lines joined and comments left out: (instruction, rest).
-pub fn dockerfile(name: &str) -> Vec<(String, String)> {
+pub(crate) fn dockerfile(name: &str) -> Vec<(String, String)> {
     let text = text(name);
     let lines: Vec<&str> = text
         .lines()
@@ -94,7 +94,7 @@ pub fn dockerfile(name: &str) -> Vec<(String, String)> {
 }
 
 /// The fenced blocks of a Markdown file in this language.
-pub fn fenced(name: &str, language: &str) -> Vec<String> {
+pub(crate) fn fenced(name: &str, language: &str) -> Vec<String> {
     let open = format!("```{language}");
     let mut blocks = Vec::new();
     let mut block: Option<String> = None;

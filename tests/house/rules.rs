@@ -5,16 +5,16 @@ use crate::source::{Source, crate_rooms, first_word, is_test_path, item_end, wor
 
 /// A place in a file and why it should not be so.
 #[derive(Debug)]
-pub struct Violation {
+pub(crate) struct Violation {
     pub path: String,
     pub line: usize,
     pub reason: String,
 }
 
-pub type Rule = fn(&Source) -> Vec<Violation>;
+pub(crate) type Rule = fn(&Source) -> Vec<Violation>;
 
 /// All rules with their names, in the order of DESIGN's list.
-pub const RULES: [(&str, Rule); 13] = [
+pub(crate) const RULES: [(&str, Rule); 13] = [
     ("wings", wings),
     ("pure rooms", pure_rooms),
     ("story", story),

@@ -2,7 +2,7 @@
 //! a Rust parser: it knows just enough to blank what must not count. Invariant: every blanked text keeps its line numbers.
 
 /// One file, read once, in three readings of equal shape.
-pub struct Source {
+pub(crate) struct Source {
     /// Path from the repository's root, with `/`.
     pub path: String,
     /// As it stands in the file.
@@ -14,7 +14,7 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn new(path: &str, text: &str) -> Self {
+    pub(crate) fn new(path: &str, text: &str) -> Self {
         let code = without_literals(text);
         let product = if is_test_path(path) {
             blank(&code)
@@ -30,12 +30,12 @@ impl Source {
     }
 
     /// The line, counted from 1, on which the byte `at` stands.
-    pub fn line(&self, at: usize) -> usize {
+    pub(crate) fn line(&self, at: usize) -> usize {
         line_of(&self.text, at)
     }
 }
 
-pub fn line_of(text: &str, at: usize) -> usize {
+pub(crate) fn line_of(text: &str, at: usize) -> usize {
     text.as_bytes()[..at]
         .iter()
         .filter(|byte| **byte == b'\n')
@@ -44,7 +44,7 @@ pub fn line_of(text: &str, at: usize) -> usize {
 }
 
 /// A file that holds nothing but tests.
-pub fn is_test_path(path: &str) -> bool {
+pub(crate) fn is_test_path(path: &str) -> bool {
     path.starts_with("tests/") || path.ends_with("/tests.rs") || path.contains("/tests/")
 }
 
@@ -55,7 +55,7 @@ fn blank(code: &str) -> String {
 }
 
 /// Replaces comments and the insides of literals with blanks, byte for byte.
-pub fn without_literals(text: &str) -> String {
+pub(crate) fn without_literals(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = bytes.to_vec();
     let mut at = 0;
@@ -90,7 +90,7 @@ pub fn without_literals(text: &str) -> String {
     String::from_utf8(out).expect("whole literals and comments are blanked, so no character is cut")
 }
 
-pub fn is_word(byte: u8) -> bool {
+pub(crate) fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
@@ -187,7 +187,7 @@ fn without_tests(code: &str) -> String {
 }
 
 /// The end of the item that begins at `from`: the first `;` or matched `}` outside all brackets.
-pub fn item_end(code: &str, from: usize) -> usize {
+pub(crate) fn item_end(code: &str, from: usize) -> usize {
     let mut depth = 0_usize;
     for (at, byte) in code.bytes().enumerate().skip(from) {
         match byte {
@@ -207,7 +207,7 @@ pub fn item_end(code: &str, from: usize) -> usize {
 }
 
 /// Every place where `word` stands as a whole word.
-pub fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
+pub(crate) fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     code.match_indices(word)
         .map(|(at, _)| at)
         .filter(move |at| {
@@ -221,7 +221,7 @@ pub fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 
 }
 
 /// The rooms that a file names through `crate::`, groups included: (position, room).
-pub fn crate_rooms(code: &str) -> Vec<(usize, String)> {
+pub(crate) fn crate_rooms(code: &str) -> Vec<(usize, String)> {
     let mut rooms = Vec::new();
     for at in words(code, "crate") {
         let Some(path) = code[at + 5..].trim_start().strip_prefix("::") else {
@@ -251,7 +251,7 @@ pub fn crate_rooms(code: &str) -> Vec<(usize, String)> {
     rooms
 }
 
-pub fn first_word(text: &str) -> String {
+pub(crate) fn first_word(text: &str) -> String {
     text.chars()
         .take_while(|letter| letter.is_alphanumeric() || *letter == '_')
         .collect()
