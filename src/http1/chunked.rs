@@ -40,6 +40,9 @@ enum State {
     /// Spaces behind the size: only an extension may follow (RFC 9112 7.1.1, BWS).
     SizeSpace,
     Extension,
+    /// Within `"…"`: one that is open at the line's end may go on for another reader, and our data would be his extension.
+    Quoted,
+    QuotedPair,
     SizeLf,
     Data,
     DataCr,
@@ -141,12 +144,7 @@ impl Decoder {
             (State::SizeSpace, b' ' | b'\t') => self.extension_byte(State::SizeSpace),
             (State::SizeSpace, b';') => self.extension_byte(State::Extension),
             (State::SizeSpace, _) => Err(Fault::ChunkSize),
-            (State::Extension, b'\r') => Ok(State::SizeLf),
-            (State::Extension, b'\n') => Err(Fault::ChunkEnd),
-            (State::Extension, b'\t' | b' '..=b'~' | 0x80..) => {
-                self.extension_byte(State::Extension)
-            }
-            (State::Extension, _) => Err(Fault::ChunkExtension),
+            (State::Extension | State::Quoted | State::QuotedPair, _) => self.extension(byte),
             (State::SizeLf, b'\n') => self.size_done(),
             (State::DataCr, b'\r') => Ok(State::DataLf),
             (State::DataLf, b'\n') => Ok(State::Size),
@@ -187,6 +185,19 @@ impl Decoder {
             return Err(Fault::ChunkExtensionTooLong);
         }
         Ok(state)
+    }
+
+    fn extension(&mut self, byte: u8) -> Result<State, Fault> {
+        match (self.state, byte) {
+            (State::Extension, b'\r') => Ok(State::SizeLf),
+            (State::Extension, b'\n') => Err(Fault::ChunkEnd),
+            _ if !is_value_byte(byte) => Err(Fault::ChunkExtension),
+            (State::Extension, b'"') => self.extension_byte(State::Quoted),
+            (State::Quoted, b'"') => self.extension_byte(State::Extension),
+            (State::Quoted, b'\\') => self.extension_byte(State::QuotedPair),
+            (State::QuotedPair, _) => self.extension_byte(State::Quoted),
+            (state, _) => self.extension_byte(state),
+        }
     }
 
     fn size_done(&mut self) -> Result<State, Fault> {

@@ -88,7 +88,7 @@ pub enum Fault {
     ChunkTooLarge,
     /// A chunk's line, or its data, does not end in CRLF.
     ChunkEnd,
-    /// A control character in a chunk extension.
+    /// A control character or an open quote in a chunk extension.
     ChunkExtension,
     /// Chunk extensions over their bounds.
     ChunkExtensionTooLong,
@@ -174,7 +174,7 @@ impl Fault {
             Self::ChunkSize => "A chunk size must be hexadecimal digits",
             Self::ChunkTooLarge => "A chunk size is beyond 2^63 or 16 digits",
             Self::ChunkEnd => "A chunk's line and its data must end in CRLF",
-            Self::ChunkExtension => "A control character in a chunk extension",
+            Self::ChunkExtension => "A control character or an open quote in a chunk extension",
             Self::ChunkExtensionTooLong => "Chunk extensions are too long",
             Self::TrailersTooLong => "The trailers are too long: at most 8 KiB are read",
             Self::StatusLine => "The upstream's status line is malformed",

@@ -42,8 +42,12 @@ fn is_port(port: &[u8]) -> bool {
     let [b':', digits @ ..] = port else {
         return port.is_empty();
     };
-    let value = digits.iter().fold(0_u32, |sum, digit| {
-        sum * 10 + u32::from(digit.wrapping_sub(b'0'))
-    });
-    digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit) && value <= 65_535
+    // Bounded first: the sum of five digits cannot overflow.
+    if digits.len() > 5 || !digits.iter().all(u8::is_ascii_digit) {
+        return false;
+    }
+    let value = digits
+        .iter()
+        .fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'));
+    value <= 65_535
 }
