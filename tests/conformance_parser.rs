@@ -27,6 +27,11 @@ use support_h11::{Question, unhex};
 
 #[test]
 fn tables_are_long_and_names_are_unique() {
+    println!(
+        "{} requests, {} responses",
+        requests().count(),
+        RESPONSES.len()
+    );
     assert!(requests().count() >= 150);
     assert!(RESPONSES.len() >= 40);
     let mut names = HashSet::new();
@@ -376,6 +381,9 @@ fn h11_response_differs(row: &ResponseRow, bytes: &[u8], read: &Value) -> Option
             }
             if read["status"] != status || read["interim"] != interim {
                 return Some("status");
+            }
+            if unhex(&read["reason"]) != message.reason {
+                return Some("reason");
             }
             if !h11_same_fields(read, &message) {
                 return Some("fields");

@@ -89,7 +89,7 @@ impl Name {
             (16.., b'a') => return Self::access_control(name),
             _ => return Self::Other,
         };
-        if name.eq_ignore_ascii_case(full) {
+        if lower_eq(name, full) {
             kind
         } else {
             Self::Other
@@ -205,6 +205,33 @@ pub const fn is_value_byte(byte: u8) -> bool {
 fn strip<'b>(name: &'b [u8], prefix: &[u8]) -> Option<&'b [u8]> {
     let (start, rest) = name.split_at_checked(prefix.len())?;
     folded_eq(start, prefix).then_some(rest)
+}
+
+/// Equality to a lower-case name of the same length, blind to letter case; by words, for it is asked for each field. Setting
+/// the bit that tells the cases apart confuses `-` with CR and nothing else that these names hold, and neither a token nor a
+/// field value holds CR.
+#[inline]
+fn lower_eq(name: &[u8], lower: &[u8]) -> bool {
+    let eight = |name: Option<&[u8; 8]>, lower: Option<&[u8; 8]>| {
+        name.map(|word| u64::from_ne_bytes(*word) | u64::from_ne_bytes([0x20; 8]))
+            == lower.map(|word| u64::from_ne_bytes(*word))
+    };
+    let four = |name: Option<&[u8; 4]>, lower: Option<&[u8; 4]>| {
+        name.map(|word| u32::from_ne_bytes(*word) | u32::from_ne_bytes([0x20; 4]))
+            == lower.map(|word| u32::from_ne_bytes(*word))
+    };
+    match name.len() {
+        // Two words that may overlap cover the name.
+        4..=7 => {
+            four(name.first_chunk(), lower.first_chunk())
+                && four(name.last_chunk(), lower.last_chunk())
+        }
+        8..=16 => {
+            eight(name.first_chunk(), lower.first_chunk())
+                && eight(name.last_chunk(), lower.last_chunk())
+        }
+        _ => name.eq_ignore_ascii_case(lower),
+    }
 }
 
 /// Equality to a lower-case name, blind to letter case and to `_` written for `-`.

@@ -1,6 +1,8 @@
 //! The bounds of a head and the resumable search for its end. Not its meaning (`request`, `response`). Invariant: no byte is
 //! searched more than twice however it arrives, and a head that can only be refused is refused before its end is there.
 
+use std::sync::LazyLock;
+
 use memchr::memmem;
 
 use super::blame;
@@ -24,6 +26,10 @@ pub const RESPONSE_FIELDS_MAX: usize = 200;
 const _: () = assert!(TARGET_BYTES_MAX * 2 <= HEAD_BYTES_MAX);
 const _: () = assert!(FIELDS_MAX <= RESPONSE_FIELDS_MAX);
 
+/// LF and the empty line behind it. A CR ahead in the needle would make each line's end a candidate; so only the head's is.
+static EMPTY_LINE: LazyLock<memmem::Finder<'static>> =
+    LazyLock::new(|| memmem::Finder::new(b"\n\r\n"));
+
 /// The offset after the head's last CRLF, `None` while more bytes are needed. At most one empty line before the head is
 /// part of its length (RFC 9112 2.2). `scanned` is the caller's to keep between reads of one head; it starts at 0.
 ///
@@ -34,9 +40,13 @@ pub fn head_end(buf: &[u8], scanned: &mut usize, max: usize) -> Result<Option<us
     // The end may have begun in what was searched before: three of its four bytes.
     let from = scanned.saturating_sub(3).max(lead);
     let fresh = buf.get(from..).unwrap_or_default();
-    if let Some(at) = memmem::find(fresh, b"\r\n\r\n") {
-        let end = from + at + 4;
-        if end <= max {
+    if let Some(at) = EMPTY_LINE.find(fresh) {
+        let end = from + at + 3;
+        if end <= max
+            && buf
+                .get(..end)
+                .is_some_and(|head| head.ends_with(b"\r\n\r\n"))
+        {
             return Ok(Some(end));
         }
     }

@@ -28,10 +28,21 @@ pub(super) fn is_authority(text: &[u8]) -> bool {
 }
 
 fn is_name(host: &[u8]) -> bool {
-    let is_host_byte =
-        |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    let is_host_byte = |&byte: &u8| HOST_BYTES.get(usize::from(byte)).is_some_and(|&good| good);
     !host.is_empty() && host.len() <= HOST_BYTES_MAX && host.iter().all(is_host_byte)
 }
+
+/// Letters, digits and `-._~`, as a table because every request's host is looked at.
+static HOST_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        byte += 1;
+    }
+    table
+};
 
 fn is_ipv6(address: &[u8]) -> bool {
     std::str::from_utf8(address).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())

@@ -17,6 +17,8 @@ mod request;
 pub mod response;
 mod scratch;
 mod target;
+#[cfg(test)]
+mod tests;
 pub mod write;
 
 pub use chunked::{Decoder, Step};

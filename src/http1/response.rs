@@ -94,9 +94,9 @@ fn read_fields(fields: &[Field<'_>], minor: u8) -> Result<(Framing, Connection),
     Ok((framing.check()?, connection))
 }
 
-/// Behind `HTTP/1.x NNN ` up to the line's end; httparse leaves out a phrase with obs-text, which may pass.
+/// Behind `HTTP/1.x NNN ` up to the line's end; httparse leaves out a phrase with obs-text, which may pass. Line first: an
+/// upstream that also leaves out the last space must not have its line end taken for a phrase.
 fn reason(head: &[u8]) -> &[u8] {
-    let rest = head.get(13..).unwrap_or_default();
-    let end = memchr::memchr(b'\r', rest).unwrap_or(0);
-    rest.get(..end).unwrap_or_default()
+    let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
+    line.get(13..).unwrap_or_default()
 }

@@ -50,6 +50,7 @@ def read(kind, data):
             found["target"] = event.target.hex()
         elif isinstance(event, h11.Response):
             found["status"] = event.status_code
+            found["reason"] = event.reason.hex()
         elif isinstance(event, h11.Data):
             body += bytes(event.data)
         if isinstance(event, (h11.Request, h11.Response)):
