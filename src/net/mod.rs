@@ -14,7 +14,7 @@ pub use buffer::{Buf, Pool};
 pub use listen::{Accept, Incoming, bind, listeners};
 pub use runtime::{
     Caught, Driver, catch_panic, descriptors_raised, detect, pin_to_core, race, run, sleep_ms,
-    spawn, usable_cpus,
+    spawn, told_within, usable_cpus,
 };
 pub use stream::{Broken, Reader, Stream, Writer};
 pub use sweep::Sweep;

@@ -179,14 +179,33 @@ pub async fn race<M: Future, S: Future>(main: M, side: S) -> (M::Output, Option<
     let mut side = std::pin::pin!(side);
     let mut side_output = None;
     std::future::poll_fn(move |cx| {
+        // `main` first: what it tells `side` (through a cell) is heard in the same turn.
+        if let Poll::Ready(output) = main.as_mut().poll(cx) {
+            return Poll::Ready((output, side_output.take()));
+        }
         if side_output.is_none()
             && let Poll::Ready(output) = side.as_mut().poll(cx)
         {
             side_output = Some(output);
+            // `side` may have ended what `main` waits for.
+            return main
+                .as_mut()
+                .poll(cx)
+                .map(|output| (output, side_output.take()));
         }
-        main.as_mut()
-            .poll(cx)
-            .map(|output| (output, side_output.take()))
+        Poll::Pending
+    })
+    .await
+}
+
+/// Waits until `told` or for `ms`; true when told. Whoever tells runs in the same task (see [`race`]).
+pub async fn told_within(told: &std::cell::Cell<bool>, ms: u64) -> bool {
+    let mut time = std::pin::pin!(sleep_ms(ms));
+    std::future::poll_fn(|cx| {
+        if told.get() {
+            return Poll::Ready(true);
+        }
+        time.as_mut().poll(cx).map(|()| false)
     })
     .await
 }

@@ -49,6 +49,9 @@ pub trait Reader: 'static {
     /// Says that the connection is between two requests (true) or busy, so that draining and overload may end it.
     fn idle(&self, idle: bool);
 
+    /// Sends a few bytes the other way at once, between the writer's messages; false when they did not fit.
+    fn interject(&self, bytes: &[u8]) -> bool;
+
     /// No byte and no end is waiting: the only state in which a pooled connection may be used again.
     fn is_quiet(&self) -> bool;
 }

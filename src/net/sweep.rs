@@ -141,7 +141,10 @@ impl Sweep {
             } else if watch.read_until.get() <= now_ms {
                 watch.fire(Broken::TimedOut, Shutdown::Read);
             }
-            if watch.tied_since.get().saturating_add(TIE_GRACE_MS) <= now_ms {
+            // What was shut down here looks like a client that has left.
+            if watch.fired.get().is_none()
+                && watch.tied_since.get().saturating_add(TIE_GRACE_MS) <= now_ms
+            {
                 tied.push(watch);
             }
         }

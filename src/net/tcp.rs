@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
 use monoio::net::TcpStream;
-use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use super::Buf;
 use super::stream::{Broken, Reader, Stream, Writer};
@@ -125,6 +125,12 @@ impl Reader for TcpReader {
     fn idle(&self, idle: bool) {
         let now_ms = self.registration.sweep.now_ms();
         self.registration.watch.idle(idle.then_some(now_ms));
+    }
+
+    fn interject(&self, bytes: &[u8]) -> bool {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let sent = send(self.registration.borrow(), bytes, flags);
+        sent.is_ok_and(|count| count == bytes.len())
     }
 
     fn is_quiet(&self) -> bool {

@@ -270,7 +270,7 @@ async fn gather<S: Stream>(
     }
     let mut gathered = Buf::with_capacity(OWN_BODY_BYTES_MAX + 1024);
     if withheld {
-        super::forward::say_continue(client, shard).await;
+        client.reader.interject(super::forward::CONTINUE);
     }
     loop {
         if body.take(&mut client.inbox, &mut gathered).is_err() {

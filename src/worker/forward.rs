@@ -8,6 +8,7 @@ use std::cell::Cell;
 use super::answer::{Answer, Content, Done, Facts, client_broke, send};
 use super::connection::Client;
 use super::decide::Exchange;
+use super::failure::Failure;
 use super::heads::{self, Head, ResponseHead};
 use super::relay::{Body, Cut, Pace, Pipe, pump};
 use super::shard::Shard;
@@ -15,11 +16,40 @@ use super::upstream::{NoUpstream, Upstream};
 use crate::http1::{self, RESPONSE_HEAD_BYTES_MAX};
 use crate::mailbox::Call;
 use crate::metrics::{CloseReason, UpstreamEvent};
-use crate::net::{Broken, Buf, Reader, Stream, Writer, race};
-use crate::reject::Reject;
+use crate::net::{Broken, Buf, Reader, Stream, Writer, race, told_within};
 
 /// Interim responses (1xx) before the final one; more is an upstream gone mad.
 const INTERIM_MAX: usize = 64;
+
+/// How long a service may take to ask for a body that its client withholds (RFC 9110 10.1.1); then we ask for it.
+const CONTINUE_MS: u64 = 1_000;
+
+/// What asks for it.
+pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// What the two directions of an exchange tell each other.
+struct Progress {
+    /// The request is sent whole, or the answer's head is out: from then on the answer's own pace counts.
+    settled: Cell<bool>,
+    /// The client has been told to send its body, or needs not be told any more.
+    told: Cell<bool>,
+}
+
+impl Progress {
+    fn without_upload() -> Self {
+        Self {
+            settled: Cell::new(true),
+            told: Cell::new(true),
+        }
+    }
+
+    fn with_upload(withheld: bool) -> Self {
+        Self {
+            settled: Cell::new(false),
+            told: Cell::new(!withheld),
+        }
+    }
+}
 
 /// How an attempt ended.
 enum Ended {
@@ -36,29 +66,6 @@ struct Answered {
     /// The upstream connection is clean.
     clean: bool,
     bytes: u64,
-}
-
-/// Why a service gave no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Failure {
-    /// Not a byte of the request was taken: the pooled connection was dead.
-    Unsent,
-    /// Closed or reset before the first byte of an answer.
-    Silent,
-    /// Closed or reset in the middle of the head.
-    HalfHead,
-    /// `RESPONSE_TIMEOUT`.
-    TimedOut,
-    /// What came is no HTTP/1.1 response.
-    Malformed(http1::Fault),
-    /// More than `INTERIM_MAX` interim responses.
-    Interims,
-    /// The client has left meanwhile.
-    ClientLeft(Broken),
-    /// The request's body went wrong; the upstream was broken off.
-    Body(Cut),
-    /// No connection could be had.
-    NoUpstream(NoUpstream),
 }
 
 /// Forwards an admitted request and sees it through.
@@ -155,14 +162,12 @@ async fn attempt<S: Stream>(
     if exchange.body.is_done() {
         // Even a failed write may have been answered: a service that refuses early closes early.
         let first_by = shard.deadlines.after(response_ms);
-        let upload_done = Cell::new(true);
+        let progress = Progress::without_upload();
         let io = (&mut upstream.reader, &mut client.writer);
-        return download(io, &exchange.facts, first_by, &upload_done, shard).await;
+        return download(io, &exchange.facts, first_by, &progress, shard).await;
     }
-    if exchange.withheld && client.inbox.is_empty() && exchange.body.moved() == 0 {
-        say_continue(client, shard).await;
-    }
-    let upload_done = Cell::new(false);
+    let withheld = exchange.withheld && client.inbox.is_empty() && exchange.body.moved() == 0;
+    let progress = Progress::with_upload(withheld);
     let upload = upload(
         (&mut client.reader, &mut upstream.writer),
         std::mem::take(&mut client.inbox),
@@ -171,11 +176,11 @@ async fn attempt<S: Stream>(
             read_ms: times.body,
             write_ms: response_ms,
         },
-        &upload_done,
+        &progress,
         shard,
     );
     let io = (&mut upstream.reader, &mut client.writer);
-    let download = download(io, &exchange.facts, u64::MAX, &upload_done, shard);
+    let download = download(io, &exchange.facts, u64::MAX, &progress, shard);
     let (ended, uploaded) = race(download, upload).await;
     match uploaded {
         Some((Ok(()), inbox)) => {
@@ -188,18 +193,6 @@ async fn attempt<S: Stream>(
         }
         None => cut_short(ended, None),
     }
-}
-
-/// Tells a client that withholds its body to send it (RFC 9110 10.1.1).
-pub(super) async fn say_continue<S: Stream>(client: &mut Client<S>, shard: &Shard<S>) {
-    let mut out = shard.buffers.small();
-    out.out()
-        .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-    let count = out.len();
-    let deadline = shard.deadlines.after(shard.snapshot().rules.times.write);
-    // A client that has gone is noticed when its body is read.
-    let (_, out) = client.writer.write(out, count, deadline).await;
-    shard.buffers.put(out);
 }
 
 /// The request's body was not sent whole: neither connection can carry another request.
@@ -231,10 +224,14 @@ async fn upload<S: Stream>(
     inbox: Buf,
     body: &mut Body,
     pace: Pace,
-    done: &Cell<bool>,
+    progress: &Progress,
     shard: &Shard<S>,
 ) -> (Result<(), Cut>, Buf) {
     let (from, to) = io;
+    if !progress.told.get() && !told_within(&progress.told, CONTINUE_MS).await {
+        // The service says nothing: the client is not left waiting for ever. A client that has gone is noticed below.
+        from.interject(CONTINUE);
+    }
     let pipe = Pipe {
         inbox,
         out: shard.buffers.small(),
@@ -244,7 +241,7 @@ async fn upload<S: Stream>(
     shard.buffers.put(pipe.out);
     match moved {
         Ok(()) | Err(Cut::Sink(_)) => {
-            if !done.replace(true) {
+            if !progress.settled.replace(true) {
                 to.answer_by(shard.deadlines.after(pace.write_ms));
             }
         }
@@ -253,12 +250,12 @@ async fn upload<S: Stream>(
     (moved, pipe.inbox)
 }
 
-/// Relays the answer. `upload_done` becomes true when the head is out too: from then on the body's own pace counts.
+/// Relays the answer, interim ones first.
 async fn download<S: Stream>(
     io: (&mut S::Reader, &mut S::Writer),
     facts: &Facts,
     first_by: u64,
-    upload_done: &Cell<bool>,
+    progress: &Progress,
     shard: &Shard<S>,
 ) -> Ended {
     let (from, to) = io;
@@ -266,8 +263,9 @@ async fn download<S: Stream>(
         inbox: shard.buffers.small(),
         out: shard.buffers.small(),
     };
-    let (head, mut pipe) = read_head::<S>(from, to, facts, first_by, pipe, shard).await;
-    upload_done.set(true);
+    let (head, mut pipe) =
+        read_head::<S>((from, to), facts, (first_by, progress), pipe, shard).await;
+    progress.settled.set(true);
     let ended = match head {
         Err(failure) => Ended::Unanswered(failure),
         Ok(head) => {
@@ -283,13 +281,14 @@ async fn download<S: Stream>(
 
 /// Reads up to the final head and writes the client's into `pipe.out`; interim responses go out on the way.
 async fn read_head<S: Stream>(
-    from: &mut S::Reader,
-    to: &mut S::Writer,
+    io: (&mut S::Reader, &mut S::Writer),
     facts: &Facts,
-    first_by: u64,
+    pace: (u64, &Progress),
     mut pipe: Pipe,
     shard: &Shard<S>,
 ) -> (Result<ResponseHead, Failure>, Pipe) {
+    let (from, to) = io;
+    let (first_by, progress) = pace;
     let mut scanned = 0;
     let mut interims = 0;
     let mut deadline = first_by;
@@ -305,6 +304,7 @@ async fn read_head<S: Stream>(
             match heads::write_response(&mut pipe.inbox, length, facts, draining, shard, out) {
                 Err(fault) => return (Err(Failure::Malformed(fault)), pipe),
                 Ok(Head::Final(head)) => return (Ok(head), pipe),
+                Ok(Head::Continue) => progress.told.set(true),
                 Ok(Head::Interim) => {}
             }
             scanned = 0;
@@ -415,11 +415,14 @@ async fn fail<S: Stream>(
     let Exchange {
         out,
         facts,
-        body,
+        body: pending,
         withheld,
         ..
     } = exchange;
     shard.buffers.put(out);
+    if let Some(event) = failure.event() {
+        shard.count(|core| core.upstream(service, event));
+    }
     let snapshot = shard.snapshot();
     let name = snapshot
         .rules
@@ -427,63 +430,23 @@ async fn fail<S: Stream>(
         .services
         .get(service)
         .map_or("", |s| s.name.as_str());
-    let reject = match failure {
-        Failure::ClientLeft(broken) => {
+    let reject = match failure.reject(name) {
+        Ok(reject) => reject,
+        Err(reason) => {
             return Done {
                 facts,
                 status: None,
-                keep: Err(client_broke(broken)),
+                keep: Err(reason),
             };
         }
-        Failure::Body(Cut::Ended | Cut::Source(Broken::Failed | Broken::Gone)) => {
-            return Done {
-                facts,
-                status: None,
-                keep: Err(CloseReason::ClientReset),
-            };
-        }
-        Failure::Body(Cut::Malformed(fault)) => Reject::malformed(fault.status(), fault.message()),
-        Failure::Body(Cut::TooLarge) => Reject::too_large(),
-        Failure::Body(Cut::Source(_) | Cut::Sink(_)) => {
-            Reject::too_slow("The request body did not arrive in time (BODY_TIMEOUT)")
-        }
-        Failure::Silent | Failure::Unsent => {
-            Reject::bad_gateway(name, "closed the connection without an answer")
-        }
-        Failure::HalfHead => Reject::bad_gateway(name, "broke off in the middle of its answer"),
-        Failure::Interims => Reject::bad_gateway(name, "sent too many interim responses"),
-        Failure::Malformed(_) => Reject::bad_gateway(name, "sent a malformed answer"),
-        Failure::TimedOut => Reject::gateway_timeout(name, "did not answer in time"),
-        Failure::NoUpstream(NoUpstream::TimedOut) => {
-            Reject::gateway_timeout(name, "could not be connected to in time")
-        }
-        Failure::NoUpstream(NoUpstream::Refused) => {
-            Reject::bad_gateway(name, "refused the connection")
-        }
-        Failure::NoUpstream(NoUpstream::Unresolved) => {
-            Reject::bad_gateway(name, "has no known address (its name does not resolve)")
-        }
     };
-    let event = match failure {
-        Failure::TimedOut => Some(UpstreamEvent::ResponseTimeout),
-        Failure::Malformed(_) | Failure::Interims => Some(UpstreamEvent::Malformed),
-        Failure::Silent | Failure::Unsent | Failure::HalfHead => Some(UpstreamEvent::Broken),
-        Failure::ClientLeft(_) | Failure::Body(_) | Failure::NoUpstream(_) => None,
-    };
-    if let Some(event) = event {
-        shard.count(|core| core.upstream(service, event));
-    }
     if reject.status >= 500 {
-        let detail = match failure {
-            Failure::Malformed(fault) => fault.message(),
-            _ => "",
-        };
-        shard.warn(name, &reject, detail);
+        shard.warn(name, &reject, failure.detail());
     }
     let answer = Answer {
         facts,
         content: Content::Reject(reject),
-        pending: body,
+        pending,
         withheld,
     };
     let mut done = send(client, answer, shard).await;

@@ -88,7 +88,6 @@ fn passes(field: &Field<'_>, trusted: bool) -> bool {
         Name::Host
         | Name::ContentLength
         | Name::TransferEncoding
-        | Name::Expect
         | Name::XUserId
         | Name::XOrganizationId
         | Name::XUserRole
@@ -130,7 +129,8 @@ fn write_forwarding(
     if !has(Name::XForwardedHost) && !request.authority.is_empty() {
         write::field(out, "X-Forwarded-Host", request.authority.as_bytes());
     }
-    if let Some(rule) = rules.routes.rule(ticket.route()) {
+    // The service sees paths without the prefix: this tells it under which name the client knows them.
+    if let Some(rule) = rules.routes.rule(ticket.route()).filter(|rule| rule.strip) {
         write::field(out, "X-Forwarded-Prefix", rule.prefix.as_bytes());
     }
 }
@@ -157,7 +157,9 @@ pub(super) struct ResponseHead {
 
 /// An interim response: what becomes of it.
 pub(super) enum Head {
-    /// 1xx: written to `out` when this client takes such.
+    /// 100: the service wants the body; written to `out`.
+    Continue,
+    /// Another 1xx: written to `out` when this client takes such.
     Interim,
     /// The answer, written to `out`.
     Final(ResponseHead),
@@ -184,8 +186,9 @@ pub(super) fn write_response<S: Stream>(
             });
             out.extend_from_slice(b"\r\n");
         }
+        let asks = response.status == 100 && facts.minor >= 1;
         inbox.consume(length);
-        return Ok(Head::Interim);
+        return Ok(if asks { Head::Continue } else { Head::Interim });
     }
     let until_close = response.body == ResponseBody::UntilClose
         || (response.body == ResponseBody::Chunked && facts.minor == 0);

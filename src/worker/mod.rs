@@ -6,6 +6,7 @@ mod answer;
 mod connection;
 mod decide;
 mod draft;
+mod failure;
 mod forward;
 mod heads;
 mod relay;

@@ -19,6 +19,8 @@ pub(super) struct Body {
     done: bool,
     moved: u64,
     bytes_max: u64,
+    /// What came before a fault is still written: the receiver has been told of the message and must see it break.
+    is_response: bool,
 }
 
 #[derive(Debug)]
@@ -58,6 +60,7 @@ impl Body {
             done,
             moved: 0,
             bytes_max: bytes_max.unwrap_or(u64::MAX),
+            is_response: false,
         }
     }
 
@@ -76,6 +79,7 @@ impl Body {
             done,
             moved: 0,
             bytes_max: u64::MAX,
+            is_response: true,
         }
     }
 
@@ -273,7 +277,7 @@ async fn move_on<W: Writer>(
         return (written.map_err(Cut::Sink), pipe);
     }
     let taken = body.take(&mut pipe.inbox, &mut pipe.out);
-    if taken.is_err() {
+    if taken.is_err() && !body.is_response {
         return (taken, pipe);
     }
     let count = pipe.out.len();
@@ -282,7 +286,7 @@ async fn move_on<W: Writer>(
     if written.is_ok() {
         pipe.out.clear();
     }
-    (written.map_err(Cut::Sink), pipe)
+    (taken.and(written.map_err(Cut::Sink)), pipe)
 }
 
 /// Makes room for the next read. A body that fills a small buffer gets large ones: fewer operations per byte, and small
