@@ -104,6 +104,9 @@ fn a_preflight_is_options_with_both_fields() {
     }
 }
 
+/// Configured origins, origin, requested method, requested headers, expected lines.
+type Row<'a> = (&'a str, Option<&'a str>, &'a str, Option<&'a str>, String);
+
 #[test]
 fn preflights_name_methods_and_headers() {
     let a = Some("https://a.example");
@@ -113,7 +116,7 @@ fn preflights_name_methods_and_headers() {
     let wanted = "Access-Control-Allow-Headers: authorization, x-a\r\n";
     let extra = METHODS_LINE.replace("OPTIONS", "OPTIONS, PROPFIND");
     let long = "x".repeat(REQUESTED_BYTES_MAX + 1);
-    let table: &[(&str, Option<&str>, &str, Option<&str>, String)] = &[
+    let table: &[Row<'_>] = &[
         ("*", a, "POST", None, lines(ANY, "")),
         (
             "*",

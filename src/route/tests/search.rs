@@ -209,7 +209,7 @@ fn what_is_forwarded_no_server_reads_differently() {
     let servers: Vec<Server> = Server::all().collect();
     let mut random = Random(0x2545_f491_4f6c_dd1d);
     let (mut forwarded, mut refused) = (0, 0);
-    for _ in 0..6_000 {
+    for _ in 0..3_000 {
         let start = STARTS[random.below(STARTS.len())];
         let path = format!("{start}{}", random.path(&TANGLED));
         if !path.starts_with('/') {
@@ -240,7 +240,7 @@ fn what_is_forwarded_no_server_reads_differently() {
             );
         }
     }
-    assert!(forwarded > 500 && refused > 500, "{forwarded} {refused}");
+    assert!(forwarded > 300 && refused > 300, "{forwarded} {refused}");
 }
 
 #[test]
