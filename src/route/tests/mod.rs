@@ -215,6 +215,8 @@ fn tricks() {
         ("/api/v1/auth%5clogin", DIFFERS),
         ("/api/v1/auth/%6cogin", DIFFERS),
         ("/api/v1/auth/%256cogin", DIFFERS),
+        ("/api/v1/auth/%256cogin%3ba%252fb", DIFFERS),
+        ("/analyzer/a;%252f..%252f..%252fx", DIFFERS),
         ("/api/v1/pub/../x", DIFFERS),
         ("/api/v1/pub/..;/x", DIFFERS),
         ("/api/v1/pub/..%2fx", DIFFERS),
@@ -343,13 +345,14 @@ fn a_root_rule_takes_what_is_left() {
         rule("/", 0, false, false, ""),
         rule("/a", 1, false, false, ""),
     ];
-    let table = Table::new(rules, vec!["/p*".to_owned()]).unwrap();
+    let table = Table::new(rules, vec!["/p*".to_owned(), "/pub/q/*".to_owned()]).unwrap();
     let rows = [
         ("/", Token(0)),
         ("/x", Token(0)),
         ("/a/x", Token(1)),
         ("/ab", Token(0)),
         ("/pub/x", Public(0)),
+        ("/pub/q/r/../../s", Public(0)),
         ("/health", Seen::Own(Own::Health)),
         ("/x//y", Token(0)),
         ("/x/../a/y", Refused(Ambiguous::Readings)),
