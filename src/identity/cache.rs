@@ -100,7 +100,8 @@ impl Cache {
         Ok(identity)
     }
 
-    fn find(&mut self, hash: u64, token: &[u8], now_ms: u64) -> Option<Arc<Identity>> {
+    /// Apart from `identify` so that a test can make two tokens meet in one hash.
+    pub(super) fn find(&mut self, hash: u64, token: &[u8], now_ms: u64) -> Option<Arc<Identity>> {
         let (set, tag) = place(hash);
         let tags = self.tags.get(set)?;
         let entries = self.entries.get_mut(set)?;
@@ -117,7 +118,7 @@ impl Cache {
         None
     }
 
-    fn keep(&mut self, hash: u64, token: &[u8], identity: &Arc<Identity>, now_ms: u64) {
+    pub(super) fn keep(&mut self, hash: u64, token: &[u8], identity: &Arc<Identity>, now_ms: u64) {
         let (set, tag) = place(hash);
         let (Some(tags), Some(entries), Some(hand)) = (
             self.tags.get_mut(set),

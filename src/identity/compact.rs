@@ -33,7 +33,10 @@ impl<'a> Compact<'a> {
         let text = std::str::from_utf8(token).map_err(|_| Why::Malformed)?;
         let (message, signature) = text.rsplit_once('.').ok_or(Why::Malformed)?;
         let (header, claims) = message.split_once('.').ok_or(Why::Malformed)?;
-        // A fourth part would be taken for base64 below and fail there; an encrypted token (JWE) has five.
+        // More parts are another thing: an encrypted token (JWE) has five.
+        if claims.contains('.') {
+            return Err(Why::Malformed);
+        }
         Ok(Self {
             header,
             claims,

@@ -183,7 +183,8 @@ impl Table {
         let mut public_starts = Vec::new();
         for path in public_paths {
             let start = path.strip_suffix('*');
-            if !is_plain_path(start.unwrap_or(&path)) || path.matches('*').count() > 1 {
+            let checked = start.unwrap_or(&path);
+            if !is_plain_path(checked) || checked.contains('*') {
                 return Err(RouteError::PublicPath(path));
             }
             match start {
@@ -288,6 +289,19 @@ impl Table {
     #[must_use]
     pub fn rule(&self, index: usize) -> Option<&Rule> {
         self.rules.get(index)
+    }
+
+    /// For tests: what the list says of the text as it stands.
+    #[cfg(test)]
+    pub(super) fn match_literally(&self, path: &str) -> Match<'_> {
+        self.to_match(self.find_plain(path))
+    }
+
+    /// For tests: whether the walk over the tree says the same of a plain path.
+    #[cfg(test)]
+    pub(super) fn tree_agrees(&self, path: &str) -> bool {
+        readings::read_all(&self.tree, path.as_bytes())
+            .is_ok_and(|outcome| outcome.verdict == self.find_plain(path))
     }
 
     /// The map that is printed at start, longest prefix first; `service` names a service by its index.
