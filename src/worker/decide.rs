@@ -8,7 +8,7 @@ use super::answer::{Answer, Content, Facts, OwnRequest};
 use super::connection::Client;
 use super::draft::Draft;
 use super::heads;
-use super::relay::Body;
+use super::relay::{Body, Cut};
 use super::shard::Shard;
 use crate::config::Snapshot;
 use crate::http1::{self, Method, Name, Request, RequestBody, Scratch};
@@ -62,11 +62,31 @@ pub(super) fn decide<S: Stream>(
         }
     };
     client.inbox.consume(length);
-    if let Decision::Forward(exchange) = &mut decision {
-        // The first bytes of the body go with the head, in one write. A fault in them is found again, and said, on the way.
-        let _ = exchange.body.take(&mut client.inbox, &mut exchange.out);
+    if let Decision::Forward(mut exchange) = decision {
+        // The first bytes of the body go with the head, in one write. A fault that shows in them ends it here: the service
+        // then sees nothing of the request.
+        decision = match exchange.body.take(&mut client.inbox, &mut exchange.out) {
+            Ok(()) => Decision::Forward(exchange),
+            Err(cut) => refused_body(exchange, cut, shard),
+        };
     }
     decision
+}
+
+fn refused_body<S: Stream>(exchange: Exchange, cut: Cut, shard: &Shard<S>) -> Decision {
+    let Exchange {
+        out,
+        facts,
+        body,
+        withheld,
+        ..
+    } = exchange;
+    shard.buffers.put(out);
+    let reject = match cut {
+        Cut::Malformed(fault) => Reject::malformed(fault.status(), fault.message()),
+        Cut::TooLarge | Cut::Ended | Cut::Source(_) | Cut::Sink(_) => Reject::too_large(),
+    };
+    answer(facts, Content::Reject(reject), body, withheld)
 }
 
 /// The answer to bytes that are no request: nothing is known of it but that.
