@@ -145,10 +145,18 @@ fn exchange(connection: &mut TcpStream, request: &str, end: &[u8]) {
     let mut buffer = [0; 4096];
     while !answer.ends_with(end) {
         let count = connection.read(&mut buffer).unwrap();
-        assert!(count > 0, "the worker closed: {}", String::from_utf8_lossy(&answer));
+        assert!(
+            count > 0,
+            "the worker closed: {}",
+            String::from_utf8_lossy(&answer)
+        );
         answer.extend_from_slice(&buffer[..count]);
     }
-    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    assert!(
+        answer.starts_with(b"HTTP/1.1 200"),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
 }
 
 fn allocations_of(answer: &'static str, request: impl Fn(&str) -> String, end: &[u8]) -> u64 {
@@ -185,11 +193,20 @@ fn a_proxied_request_allocates_nothing() {
     let length = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nVary: Accept\r\n\r\nhello";
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
     let counted = [
-        ("GET, answered with a length", allocations_of(length, get, b"hello")),
-        ("chunked POST, answered chunked", allocations_of(chunked, post, b"0\r\n\r\n")),
+        (
+            "GET, answered with a length",
+            allocations_of(length, get, b"hello"),
+        ),
+        (
+            "chunked POST, answered chunked",
+            allocations_of(chunked, post, b"0\r\n\r\n"),
+        ),
     ];
     for (what, count) in counted {
         println!("{what}: {count} allocations for {REQUESTS} requests");
-        assert!(count < TICKS_MAX, "{what}: {count} allocations for {REQUESTS} requests");
+        assert!(
+            count < TICKS_MAX,
+            "{what}: {count} allocations for {REQUESTS} requests"
+        );
     }
 }

@@ -31,10 +31,10 @@ pub(super) struct Client<S: Stream> {
 
 /// Serves one connection until it ends.
 pub(super) async fn serve<S: Stream>(mut client: Client<S>, shard: &Shard<S>) -> CloseReason {
-    loop {
+    let reason = loop {
         let head = match client.read_head(shard).await {
             Ok(head) => head,
-            Err(reason) => return reason,
+            Err(reason) => break reason,
         };
         let done = match decide(&mut client, head, shard) {
             Decision::Forward(exchange) => forward(&mut client, exchange, shard).await,
@@ -44,10 +44,12 @@ pub(super) async fn serve<S: Stream>(mut client: Client<S>, shard: &Shard<S>) ->
         let keep = done.keep;
         shard.record(done);
         if let Err(reason) = keep {
-            client.linger(reason, shard).await;
-            return reason;
+            break reason;
         }
-    }
+    };
+    client.linger(reason, shard).await;
+    shard.buffers.put(client.inbox);
+    reason
 }
 
 impl<S: Stream> Client<S> {
