@@ -53,7 +53,9 @@ impl Limits {
 
 /// `Retry-After`: whole seconds, rounded up, at least 1.
 pub(super) fn seconds(ns: u64) -> u32 {
-    u32::try_from(ns.div_ceil(SECOND_NS)).unwrap_or(u32::MAX).max(1)
+    u32::try_from(ns.div_ceil(SECOND_NS))
+        .unwrap_or(u32::MAX)
+        .max(1)
 }
 
 #[cfg(test)]
@@ -70,7 +72,13 @@ mod tests {
         for (elapsed, tokens) in [(0, 0), (599_999_999, 0), (600_000_000, 1), (u64::MAX, 120)] {
             assert_eq!(limits.refill(elapsed), tokens);
         }
-        for (ns, s) in [(0, 1), (1, 1), (SECOND_NS, 1), (SECOND_NS + 1, 2), (u64::MAX, u32::MAX)] {
+        for (ns, s) in [
+            (0, 1),
+            (1, 1),
+            (SECOND_NS, 1),
+            (SECOND_NS + 1, 2),
+            (u64::MAX, u32::MAX),
+        ] {
             assert_eq!(seconds(ns), s);
         }
         assert_eq!(Limits::new(0, u32::MAX, u64::MAX, 1).capacity, CAPACITY_MAX);
