@@ -100,6 +100,7 @@ pub fn limit_settings(config: &Config) -> limit::Settings {
         per_ip: config.limits.per_ip,
         keys_max: config.limits.keys_max,
         cores: config.workers,
+        slices: true,
     }
 }
 
