@@ -173,7 +173,7 @@ fn judge<S: Stream>(
                 identity,
                 public: true,
             };
-            own(request, caller, facts, body, withheld)
+            own(request, caller, facts, body.unframed(), withheld)
         }
         Ok(Admitted::Preflight) => {
             // The identifier's line stays; a preflight's own fields replace the ordinary ones.

@@ -64,6 +64,14 @@ impl Body {
         }
     }
 
+    /// The content alone, for whoever gathers it here.
+    pub(super) fn unframed(self) -> Self {
+        Self {
+            chunked: false,
+            ..self
+        }
+    }
+
     /// A response's body. Without a length it goes chunked to a 1.1 client and until close to a 1.0 client.
     pub(super) fn of_response(body: ResponseBody, client_minor: u8) -> Self {
         let (coming, framed) = match body {
