@@ -114,11 +114,14 @@ impl Reading<'_> {
             return self.complain(line, &format!("unknown key {name}{hint}"));
         };
         let is_list = row.kind == "LIST";
-        let text = match value.get_ref() {
-            DeValue::Array(items) if is_list => list(items),
-            DeValue::String(text) => Some(text.to_string()),
-            _ if row.secret => None,
-            other => scalar(other),
+        let found = value.get_ref();
+        let text = if let (DeValue::Array(items), true) = (found, is_list) {
+            list(items)
+        } else if row.secret {
+            // Never a number: `1e3` would come out as `1000`, a key that nobody chose.
+            found.as_str().map(str::to_owned)
+        } else {
+            scalar(found)
         };
         let Some(text) = text else {
             let accepted = match (is_list, row.secret) {
@@ -148,12 +151,13 @@ impl Reading<'_> {
         for item in items.iter() {
             // Tables written with [[routes]] know where they stand; the array as a whole points at the first of them.
             let line = line_of(self.text, item.span().start);
-            match item.get_ref() {
-                DeValue::Table(table) => self.route(line, table),
-                _ => self.complain(
+            if let DeValue::Table(table) = item.get_ref() {
+                self.route(line, table);
+            } else {
+                self.complain(
                     line,
                     "routes must be tables, each under a [[routes]] of its own",
-                ),
+                );
             }
         }
     }

@@ -164,11 +164,10 @@ impl Said {
         escape(&self.message, &mut rest);
         for (name, value) in &self.fields {
             let _ = write!(rest, " {name}=");
-            match value {
-                Value::String(text) => quote(text, &mut rest),
-                other => {
-                    let _ = write!(rest, "{other}");
-                }
+            if let Value::String(text) = value {
+                quote(text, &mut rest);
+            } else {
+                let _ = write!(rest, "{value}");
             }
         }
         rest.push('\n');

@@ -55,13 +55,11 @@ fn strip_scheme<'a>(pasted: &'a [u8], lines: &mut Vec<String>) -> &'a [u8] {
 }
 
 fn shape(token: &[u8], reason: Why) -> String {
-    match reason {
-        Why::Malformed => {
-            let dots = token.iter().filter(|byte| **byte == b'.').count();
-            format!("not header.claims.signature: {dots} dots where there are two")
-        }
-        other => bare(other.message()).to_owned(),
+    if reason == Why::Malformed {
+        let dots = token.iter().filter(|byte| **byte == b'.').count();
+        return format!("not header.claims.signature: {dots} dots where there are two");
     }
+    bare(reason.message()).to_owned()
 }
 
 fn explain_header(compact: &Compact<'_>, settings: &Settings, lines: &mut Vec<String>) {
@@ -221,7 +219,9 @@ fn rule_text(claims: &Object, settings: &Settings, refusal: Refusal, now_ms: u64
         Refusal::Invalid(why @ Why::Issuer) => {
             format!("{}: {}", bare(why.message()), settings.issuer.join(", "))
         }
-        other => bare(other.message()).to_owned(),
+        Refusal::MissingHeader | Refusal::BadHeaderFormat | Refusal::Invalid(_) => {
+            bare(refusal.message()).to_owned()
+        }
     }
 }
 

@@ -24,10 +24,10 @@ fn settings() -> Settings {
 }
 
 fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(object) => object,
-        other => panic!("{other} is no object"),
-    }
+    let Value::Object(object) = value else {
+        panic!("{value} is no object");
+    };
+    object
 }
 
 /// A valid token with `extra` put over `{"exp": now + 3600}`.
