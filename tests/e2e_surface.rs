@@ -75,17 +75,20 @@ fn health_is_degraded_while_a_service_is_down() {
 }
 
 #[test]
-fn health_never_shows_a_service_urls_userinfo() {
-    let up = upstream();
-    let gw = gateway()
-        .env(
-            "BACKEND_URL",
-            format!("http://user:secret@{}", up.authority()),
-        )
-        .start();
-    let health = gw.get("/health").send();
-    assert_eq!(health.json()["backend"], up.url());
-    assert!(!(health.text() + &gw.log()).contains("secret@"));
+fn a_service_url_with_userinfo_is_refused_and_its_password_is_nowhere() {
+    // /health shows the service URLs to anybody: a credential in one of them never gets as far as a running gateway.
+    for name in ["BACKEND_URL", "AI_ANALYZER_URL"] {
+        let ended = gateway()
+            .env(name, "http://user:hunter2@service:8000")
+            .run();
+        let said = format!("{}{}", ended.stdout, ended.stderr);
+        assert_eq!(ended.code(), Some(78), "{said}");
+        assert!(
+            said.contains(name) && said.contains("@service:8000"),
+            "{said}"
+        );
+        assert!(!said.contains("hunter2"), "{said}");
+    }
 }
 
 #[test]
