@@ -5,7 +5,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::wildcard_enum_match_arm,
-    reason = "a test may fail loudly"
+    clippy::too_many_lines,
+    reason = "a test may fail loudly, and a table is as long as its cases"
 )]
 
 #[path = "deploy_files/read.rs"]

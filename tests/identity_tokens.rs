@@ -5,7 +5,8 @@
     clippy::expect_used,
     clippy::panic,
     missing_docs,
-    reason = "a test may fail loudly"
+    clippy::too_many_lines,
+    reason = "a test may fail loudly, and a table is as long as its cases"
 )]
 
 use base64::Engine as _;

@@ -193,7 +193,12 @@ fn organization(id: &Value) -> Option<Target> {
 #[cfg(test)]
 mod tests {
     //! Every shape of body, and who may reset what.
-    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::panic,
+        clippy::too_many_lines,
+        reason = "a test may fail loudly, and a table is as long as its cases"
+    )]
 
     use super::super::caller::Organization;
     use super::*;

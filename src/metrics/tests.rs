@@ -4,7 +4,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::cast_possible_truncation,
-    reason = "a test may fail loudly"
+    clippy::too_many_lines,
+    reason = "a test may fail loudly, and a table is as long as its cases"
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
