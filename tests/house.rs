@@ -196,6 +196,24 @@ fn each_rule_finds_its_planted_violation() {
             &[],
         ),
         (
+            "forward",
+            "src/worker/forward.rs",
+            "async fn forward<S: Stream>(\n    client: &mut Client<S>,\n    mut exchange: Exchange,\n    shard: &Shard<S>,\n) -> Done {}",
+            &[],
+        ),
+        (
+            "forward",
+            "src/worker/forward.rs",
+            "fn forward(a: Option<Exchange>) {}\nfn forward(a: &Ticket) {}\nfn forward(a: u8) -> Ticket {}",
+            &[1, 2, 3],
+        ),
+        (
+            "forward",
+            "src/worker/forward.rs",
+            "fn send(a: Ticket) {}",
+            &[1],
+        ),
+        (
             "clocks",
             "src/limit/bucket.rs",
             "fn f() {\n    Instant::now();\n}",
