@@ -8,7 +8,7 @@ use crate::config::Rules;
 use crate::http1::{Name, Request};
 use crate::identity::{self, Identity};
 use crate::limit::{self, IpKey, OrgKey, Permit};
-use crate::metrics::{AuthFailure, LimitOutcome, LimitPolicy};
+use crate::metrics::{AuthFailure, LimitPolicy};
 use crate::net::clock;
 use crate::reject::Reject;
 use crate::route::Match;
@@ -19,7 +19,7 @@ const COST: u32 = 1;
 
 /// Proof that a request may be forwarded, and where to.
 #[derive(Debug)]
-pub(super) struct Ticket {
+pub struct Ticket {
     service: usize,
     route: usize,
     identity: Option<Arc<Identity>>,
@@ -52,7 +52,7 @@ impl Ticket {
 
 /// A request that passed.
 #[derive(Debug)]
-pub(super) enum Admitted {
+pub enum Admitted {
     /// To be forwarded.
     Forward(Ticket),
     /// For one of the gateway's own endpoints.
@@ -63,11 +63,11 @@ pub(super) enum Admitted {
 
 /// A request that did not pass, and who it came from as far as that is known.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub struct Refused {
     pub(super) reject: Reject,
     pub(super) identity: Option<Arc<Identity>>,
     /// What refused, for the metrics.
-    pub(super) limit: Option<(LimitPolicy, LimitOutcome)>,
+    pub(super) limit: Option<LimitPolicy>,
     pub(super) auth: Option<AuthFailure>,
 }
 
@@ -90,7 +90,7 @@ impl From<limit::Refusal> for Refused {
             limit::Policy::Ip => LimitPolicy::Ip,
         };
         Self {
-            limit: Some((policy, LimitOutcome::Refused)),
+            limit: Some(policy),
             ..Self::from(reject)
         }
     }
@@ -120,13 +120,19 @@ fn auth_failure(refusal: identity::Refusal) -> AuthFailure {
 }
 
 /// What the checks of one core keep.
-pub(super) struct Checks {
-    pub(super) limits: limit::Core,
-    pub(super) tokens: identity::Cache,
+#[derive(Debug)]
+pub struct Checks {
+    /// Limits.
+    pub limits: limit::Core,
+    /// Verified tokens.
+    pub tokens: identity::Cache,
 }
 
 /// DESIGN section 3, "A request's way": each step's refusal is final.
-pub(super) fn admit(
+///
+/// # Errors
+/// The request goes no further, and this is its answer.
+pub fn admit(
     request: &Request<'_, '_>,
     client: IpAddr,
     rules: &Rules,

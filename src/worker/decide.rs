@@ -137,8 +137,13 @@ fn judge<S: Stream>(
     {
         return answer(facts, Content::Reject(Reject::too_large()), body, withheld);
     }
-    let judged = admit(request, address, rules, &mut shard.checks.borrow_mut());
-    shard.count_verdict(&judged);
+    let (judged, blocked) = {
+        let mut checks = shard.checks.borrow_mut();
+        let cached = checks.limits.counters().cached_refusal;
+        let judged = admit(request, address, rules, &mut checks);
+        (judged, checks.limits.counters().cached_refusal > cached)
+    };
+    shard.count_verdict(&judged, blocked);
     match judged {
         Ok(Admitted::Forward(ticket)) => {
             facts.route = metrics::ROUTE_RULES + ticket.route();
@@ -269,8 +274,8 @@ fn facts<S: Stream>(
 }
 
 impl<S: Stream> Shard<S> {
-    /// Counts what `admit` found, by policy and reason.
-    fn count_verdict(&self, judged: &Result<Admitted, Refused>) {
+    /// Counts what `admit` found, by policy and reason; `blocked`: a block that stood already refused it.
+    fn count_verdict(&self, judged: &Result<Admitted, Refused>, blocked: bool) {
         self.count(|core| match judged {
             Ok(Admitted::Forward(ticket)) => {
                 let limits = self.snapshot().rules.config.limits;
@@ -283,7 +288,12 @@ impl<S: Stream> Shard<S> {
             }
             Ok(Admitted::Own(..) | Admitted::Preflight) => {}
             Err(refused) => {
-                if let Some((policy, outcome)) = refused.limit {
+                if let Some(policy) = refused.limit {
+                    let outcome = if blocked {
+                        LimitOutcome::Blocked
+                    } else {
+                        LimitOutcome::Refused
+                    };
                     core.limit(policy, outcome);
                 }
                 if let Some(reason) = refused.auth {

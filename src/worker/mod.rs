@@ -19,6 +19,7 @@ use std::rc::Rc;
 use connection::{Client, serve};
 use shard::{Shard, TICK_MS};
 
+pub use admit::{Admitted, Checks, Refused, Ticket, admit};
 pub use shard::Setup;
 
 use crate::metrics::{self, CloseReason};
