@@ -84,24 +84,28 @@ pub(super) fn write_request(
 /// Which of the client's fields reach a service. Identity is ours to say; forwarding fields are believed from trusted
 /// proxies only.
 fn passes(field: &Field<'_>, trusted: bool) -> bool {
-    match field.kind {
+    let ours = matches!(
+        field.kind,
         Name::Host
-        | Name::ContentLength
-        | Name::TransferEncoding
-        | Name::XUserId
-        | Name::XOrganizationId
-        | Name::XUserRole
-        | Name::XRequestId
-        | Name::XForwardedFor
-        | Name::XForwardedPrefix => false,
+            | Name::ContentLength
+            | Name::TransferEncoding
+            | Name::XUserId
+            | Name::XOrganizationId
+            | Name::XUserRole
+            | Name::XRequestId
+            | Name::XForwardedFor
+            | Name::XForwardedPrefix
+    );
+    let forwarding = matches!(
+        field.kind,
         Name::XForwardedProto
-        | Name::XForwardedHost
-        | Name::XForwardedOther
-        | Name::Forwarded
-        | Name::XRealIp
-        | Name::TrueClientIp => trusted && !field.hop,
-        _ => !field.hop,
-    }
+            | Name::XForwardedHost
+            | Name::XForwardedOther
+            | Name::Forwarded
+            | Name::XRealIp
+            | Name::TrueClientIp
+    );
+    !field.hop && !ours && (trusted || !forwarding)
 }
 
 fn write_forwarding(
