@@ -138,6 +138,8 @@ fn g21_whoever_refuses_the_other_key_is_not_charged() {
                         })
                     );
                 }
+                // A slice counts when it settles.
+                world.tick();
                 let info = world.info(&fresh.keys()[0]);
                 assert_eq!(
                     info,
@@ -210,6 +212,8 @@ fn the_smaller_remaining_is_shown_and_switched_off_keys_do_not_count() {
         };
         let mut out = b"before: 1\r\n".to_vec();
         permit.write_fields(&mut out);
+        // A slice counts when it settles.
+        world.tick();
         let counts: Vec<u32> = both()
             .keys()
             .iter()
