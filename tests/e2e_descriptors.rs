@@ -38,7 +38,7 @@ fn too_few_descriptors_are_one_clear_line() {
 
 #[test]
 fn a_low_soft_limit_is_raised_to_the_hard_one() {
-    let output = under("ulimit -Hn 4096 && ulimit -Sn 100");
+    let output = under("ulimit -Sn 100 && ulimit -Hn 4096");
     let told = String::from_utf8_lossy(&output.stderr);
     // `timeout` ends a gateway that runs with 124.
     assert_eq!(output.status.code(), Some(124), "{told}");
