@@ -94,6 +94,7 @@ fn config(reader: &mut Reader) -> Option<Config> {
     let timeouts = sections::timeouts(reader);
     let log = sections::log(reader);
     warn_of_open_doors(reader, public_paths.as_ref(), trusted_proxies.as_ref());
+    // All parts were read; only now may the first missing one end it.
     let (services, routes) = services?;
     Some(Config {
         listen: listen?,
@@ -110,6 +111,7 @@ fn config(reader: &mut Reader) -> Option<Config> {
         log: log?,
         timeouts: timeouts?,
         bounds: bounds?,
+        // Filled by `from_sources`, when no more can come.
         warnings: Vec::new(),
     })
 }

@@ -62,6 +62,7 @@ fn line(entry: &Entry, config: &Config) -> String {
     };
     let value = quoted(&shown_whole(entry, text));
     let in_effect = match name.as_str() {
+        // `auto`, or more than there are CPUs: the text is not what runs.
         "GATEWAY_WORKERS" if *text != config.workers.to_string() => {
             format!(", {} in effect", config.workers)
         }
@@ -97,6 +98,7 @@ fn quoted(text: &str) -> String {
             '\n' => value.push_str("\\n"),
             '\r' => value.push_str("\\r"),
             '\t' => value.push_str("\\t"),
+            // `.env` has no escape for it, and a terminal would obey it.
             c if c.is_control() => value.push('?'),
             c => value.push(c),
         }

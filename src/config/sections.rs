@@ -42,6 +42,7 @@ pub(super) fn ops(reader: &mut Reader, public: Option<SocketAddr>) -> Option<Opt
         return Some(None);
     }
     let is_taken = public.is_some_and(|public| {
+        // The unspecified address takes the port on every address.
         let same_host = public.ip() == listen.ip()
             || public.ip().is_unspecified()
             || listen.ip().is_unspecified();
@@ -77,6 +78,7 @@ pub(super) fn workers(reader: &mut Reader) -> Option<usize> {
             parse::whole(text, &(1..=WORKERS_MAX)).map_err(|range| format!("auto or {range}"))?;
         Ok(usize::try_from(number).unwrap_or(cpus))
     })?;
+    // The default on a small machine is nobody's mistake.
     if wanted > cpus && reader.is_explicit("GATEWAY_WORKERS") {
         reader.warn(format!(
             "GATEWAY_WORKERS={wanted} is more than the usable CPUs: {cpus} will run"
@@ -104,6 +106,7 @@ pub(super) fn limits(reader: &mut Reader) -> Option<Limits> {
         parse::whole(text, &(1..=BUCKET_END - 1)).map_err(with_hint)
     });
     let burst = reader.read("RATE_LIMIT_BURST", |text| {
+        // RPM is at least 1, so this is the most that fits beside it.
         parse::whole(text, &(0..=BUCKET_END - 2))
     });
     let block = reader.read("RATE_LIMIT_BLOCK_DURATION", |text| {

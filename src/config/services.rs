@@ -35,7 +35,9 @@ pub(super) fn services(reader: &mut Reader) -> Option<(Vec<Service>, Vec<RouteRu
     let analyzer_url = reader.read("AI_ANALYZER_URL", url::service);
     let analyzer_health = reader.read("AI_ANALYZER_HEALTH_PATH", parse::probe_path);
     let analyzer_time = seconds(reader, "ANALYZER_RESPONSE_TIMEOUT", RESPONSE_SECONDS_MAX);
+    // A wrong RESPONSE_TIMEOUT is a problem already; the stand-in lets the routes be read all the same.
     let further = further(reader, backend_time.unwrap_or(Duration::from_secs(30)));
+    // From here on a `?` may give up: everything was read, so all problems show at once.
     let backend = service(
         "backend".to_owned(),
         backend_url?,
@@ -115,6 +117,7 @@ impl Map {
             .position(|other| other.name == service.name);
         rule.service = match same_name {
             Some(index) if self.services.get(index) == Some(&service) => index,
+            // A name is a metric label: two services under one could not be told apart.
             Some(_) => return Err(format!("name {} is taken by another service", service.name)),
             None => {
                 self.services.push(service);
@@ -203,6 +206,7 @@ impl RouteReading<'_> {
         match parse(text) {
             Ok(value) => Some(Some(value)),
             Err(expected) => {
+                // A URL may hold a password, and problems are printed.
                 let text = if key == "url" {
                     shown_url(text, false)
                 } else {
@@ -257,6 +261,7 @@ fn prefix(text: &str) -> Result<String, String> {
 
 /// A service's name as it stands in logs and metric labels.
 fn name(text: &str) -> Result<String, String> {
+    // Bytes that need no escape in a log line or a label.
     let fits = (1..=64).contains(&text.len())
         && text
             .bytes()

@@ -139,6 +139,7 @@ impl Sources {
     pub(super) fn toml_path(&self) -> Result<Option<(String, Source)>, Vec<Problem>> {
         let environment = self.environment.iter().map(|(k, v)| (k, v)).collect();
         let assignments = self.assignments()?;
+        // The file cannot say where it is itself.
         let file = File::default();
         let layers = Layers {
             forced: &self.forced,
@@ -202,6 +203,7 @@ impl Sources {
             return;
         };
         match settled.value(target).map(|(_, source)| source) {
+            // What the program insists on outranks a file that its surroundings name.
             Some(Source::Forced) => return,
             Some(other) if other != Source::Default => {
                 let line = format!(
@@ -302,6 +304,7 @@ impl Layers<'_> {
                 }
             }
         }
+        // Of two assignments the later one holds, as in a shell.
         let line = self
             .assignments
             .iter()

@@ -41,6 +41,7 @@ pub(super) fn service(text: &str) -> Result<Upstream, Expected> {
         host_and_port(authority).ok_or_else(|| format!("{FORM} with a valid host and port"))?;
     let port = port.unwrap_or(80);
     let base_path = path.trim_end_matches('/');
+    // An `@` this far back is rather the end of a password with a slash in it than part of a path.
     if path.contains('@') || !(base_path.is_empty() || is_plain_path(base_path)) {
         return Err(format!(
             "{FORM} with a plain path: no //, dot segments, %, ; or @"
@@ -51,6 +52,7 @@ pub(super) fn service(text: &str) -> Result<Upstream, Expected> {
     } else {
         host.clone()
     };
+    // The normal form leaves the default port out (RFC 9110 4.2.3).
     let authority = if port == 80 {
         bracketed
     } else {

@@ -42,6 +42,7 @@ pub struct Writer {
 impl Writer {
     /// Writes what was said before and ends the thread.
     pub fn finish(self) {
+        // Waits for room: at the end the last lines are worth it.
         let _ = self.queue.send(None);
         let _ = self.thread.join();
     }
@@ -97,6 +98,7 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
+        // With the hint, an event that is not wanted costs a comparison; workers meet such events too.
         Some(match self.log.level {
             Level::Debug => LevelFilter::DEBUG,
             Level::Info => LevelFilter::INFO,
@@ -188,6 +190,7 @@ impl Said {
             object.insert(name.to_owned(), Value::String(value));
         }
         for (name, value) in self.fields {
+            // A field named like one of the three must not take its place.
             object.entry(name).or_insert(value);
         }
         let mut line = Value::Object(object).to_string().into_bytes();

@@ -53,6 +53,7 @@ pub(super) async fn answer_one(router: Router, request: Request<Bytes>) -> Respo
         Err(never) => match never {},
     };
     let (parts, body) = response.into_parts();
+    // Without a bound, for the body is our own and not a peer's.
     match to_bytes(body, usize::MAX).await {
         Ok(body) => Response::from_parts(parts, body),
         Err(_) => {

@@ -66,6 +66,7 @@ pub(super) async fn run(
 ) {
     resolve::first_known(&mut book).await;
     let mut ticks = interval(pace.every);
+    // A slow round is followed by a pause, not by the rounds that it missed.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut known = vec![Known::default(); config.services.len()];
     loop {
@@ -80,6 +81,7 @@ pub(super) async fn run(
             });
         }
         while let Some(probed) = probes.join_next().await {
+            // A probe that panicked says nothing about its service.
             let Ok((index, verdict, took_ns)) = probed else {
                 continue;
             };
@@ -139,6 +141,7 @@ async fn ask(service: &Service, addresses: &[SocketAddr]) -> Result<(), Trouble>
         .header(HOST, &service.authority)
         .header(USER_AGENT, "dbpower-gateway")
         .header(ACCEPT, "*/*")
+        // A kept connection would not notice a service that accepts no new ones.
         .header(CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .map_err(|_| Trouble::Broken)?;

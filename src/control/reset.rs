@@ -101,6 +101,7 @@ pub(super) async fn reset(
     let Some(Extension(subject)) = subject else {
         return unauthorized(TOKEN_NEEDED);
     };
+    // Before the body is read: who may not reset learns nothing from how it is judged.
     if subject.role < Role::OrgAdmin {
         return forbidden("Admin access required");
     }
@@ -171,6 +172,7 @@ fn parse(body: &[u8]) -> Result<Target, String> {
         (None, Some(address), None) => address
             .as_str()
             .and_then(|text| text.parse::<IpAddr>().ok())
+            // The limiter keys an IPv4-mapped address as IPv4.
             .map(|address| Target::Address(address.to_canonical()))
             .ok_or_else(|| "ip_address must be a string with an IPv4 or IPv6 address".to_owned()),
         (None, None, Some(Value::Bool(true))) => Ok(Target::All),

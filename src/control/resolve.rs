@@ -122,6 +122,7 @@ async fn look_up<Answer>(
     Answer: Future<Output = io::Result<Vec<SocketAddr>>>,
 {
     let mut ticks = interval(pace.every);
+    // After a lookup that hung: one round, not all that were missed.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last = Last::default();
     loop {
@@ -192,6 +193,7 @@ impl Last {
                     );
                     self.failure = Some(reason);
                 }
+                // Told even so: start-up waits for a first answer about every name.
                 first.then(Vec::new)
             }
         }

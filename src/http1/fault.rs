@@ -48,7 +48,7 @@ pub enum Fault {
     HostMissing,
     /// More than one `Host`.
     HostRepeated,
-    /// `Host`, or the authority of an absolute-form target, is not host[:port].
+    /// `Host`, or the authority of an absolute-form target, is not `host[:port]`.
     HostInvalid,
     /// A field line without a colon.
     FieldColon,

@@ -91,6 +91,7 @@ pub fn parse_request<'s, 'b>(
         minor: lines.minor,
         body,
         keep_alive: facts.connection.persists(lines.minor),
+        // Without a body there is nothing to wait for: a 100 would be a stray answer.
         expect_continue: facts.expect_continue && body != RequestBody::None,
         upgrade_websocket: lines.minor == 1
             && method == Method::Get
@@ -111,6 +112,7 @@ fn method(text: &str) -> Result<Method, Fault> {
         "DELETE" => Ok(Method::Delete),
         "OPTIONS" => Ok(Method::Options),
         "PATCH" => Ok(Method::Patch),
+        // A tunnel to anywhere, and an echo of the fields that we add.
         "CONNECT" => Err(Fault::Connect),
         "TRACE" => Err(Fault::Trace),
         _ => Ok(Method::Other),

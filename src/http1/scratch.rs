@@ -63,6 +63,7 @@ impl<'b> Scratch<'b> {
     /// Splits a request's head (without a leading empty line) into its lines.
     pub(super) fn read_request(&mut self, text: &'b [u8]) -> Result<RequestLines<'_, 'b>, Fault> {
         let Self { lines, fields } = self;
+        // The rest of the room is for services, which may send more fields than a stranger.
         let (lines, _) = lines.split_at_mut(FIELDS_MAX);
         let mut request = httparse::Request::new(&mut []);
         let outcome = request.parse_with_uninit_headers(text, lines);
@@ -106,6 +107,7 @@ impl<'b> Scratch<'b> {
 }
 
 fn refused(outcome: httparse::Result<usize>, text: &[u8], blame: fn(&[u8]) -> Fault) -> Fault {
+    // Bad line ends come first, as everywhere (see `blame`).
     if outcome == Err(Error::TooManyHeaders) {
         return blame::line_fault(text).unwrap_or(Fault::TooManyFields);
     }

@@ -25,6 +25,7 @@ pub(super) fn reduce(method: Method, raw: &str) -> Result<Target<'_>, Fault> {
     if !raw.is_ascii() {
         return Err(Fault::TargetBytes);
     }
+    // Clients keep the fragment to themselves (RFC 9110 7.1); servers that get one cut it off, or do not.
     if memchr::memchr(b'#', raw.as_bytes()).is_some() {
         return Err(Fault::TargetFragment);
     }
@@ -45,6 +46,7 @@ fn absolute(method: Method, raw: &str) -> Result<Target<'_>, Fault> {
     let rest = behind_scheme(raw).ok_or(Fault::TargetForm)?;
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, text) = rest.split_at_checked(end).ok_or(Fault::TargetForm)?;
+    // `http://trusted@evil/`: it shows people another host than it names (RFC 9110 4.2.4).
     if authority.contains('@') {
         return Err(Fault::TargetUserinfo);
     }

@@ -92,6 +92,7 @@ fn part(name: &str, encoded: &str, lines: &mut Vec<String>) -> Option<Object> {
             ));
             Some(object)
         }
+        // Shown as it came: parsed, one of the two would be missing.
         Err(Why::DuplicateName) => {
             let text = compact::decode(encoded).unwrap_or_default();
             lines.push(format!("{name}: {}", text.escape_ascii()));
@@ -146,6 +147,7 @@ fn explain_signature(compact: &Compact<'_>, settings: &Settings, lines: &mut Vec
     if matches(&[settings.secret.as_slice(), b"\n"].concat(), algorithm) {
         lines.push("hint: it was signed with the secret and a line end after it".to_owned());
     }
+    // `openssl rand -base64` makes a text that one side uses as it is and the other decodes.
     let decoded = [
         STANDARD.decode(&settings.secret),
         URL_SAFE_NO_PAD.decode(&settings.secret),
@@ -170,6 +172,7 @@ fn explain_claims(
     };
     let mut said = Vec::new();
     for rule in rules::CLAIM_RULES {
+        // A date that is none is met by more than one rule, and said once.
         if let Err(refusal) = rule(&claims, settings, now_ms)
             && !said.contains(&refusal)
         {

@@ -51,7 +51,7 @@ pub enum Why {
     User,
     /// A role has a type or a length that is not taken.
     Role,
-    /// More than [`super::principal::ROLES_MAX`] roles.
+    /// More than `ROLES_MAX` roles.
     TooManyRoles,
 }
 

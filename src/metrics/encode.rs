@@ -155,6 +155,7 @@ impl Snapshot {
                 .zip(self.sum.buckets(cell))
                 .collect();
             let count: u64 = buckets.iter().map(|bucket| bucket.1).sum();
+            // Most combinations never occur, and each would be 20 lines.
             if count == 0 {
                 return Ok(());
             }
@@ -163,6 +164,7 @@ impl Snapshot {
                 .encode_family(labels)?
                 .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
         })?;
+        // Read one by one while workers go on counting: a request's end may be seen and its start not.
         let active = self
             .sum
             .read(Shape::STARTED)
@@ -190,6 +192,7 @@ impl Snapshot {
             None,
             MetricType::Counter,
         )?;
+        // Reasons that never occurred are told as 0: a series that begins with its first event hides that event from `rate()`.
         let mut closed = 0;
         for (index, reason) in CloseReason::ALL.iter().enumerate() {
             let n = self.sum.read(Shape::CLOSED + index);

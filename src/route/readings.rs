@@ -119,6 +119,7 @@ impl Walk<'_> {
         let mut after = Vec::new();
         for text in spellings(segment)? {
             after.append(&mut self.pieces(here, &text, last, |byte| byte == b'/')?);
+            // A slash to the URL standard of browsers, no delimiter to RFC 3986.
             if text.contains(&b'\\') {
                 let slashes = |byte| byte == b'/' || byte == b'\\';
                 after.append(&mut self.pieces(here, &text, last, slashes)?);
@@ -212,6 +213,7 @@ fn spellings(segment: &[u8]) -> Result<Vec<Vec<u8>>, Ambiguous> {
     }
     let once = decode(segment);
     let twice = decode(&once);
+    // Two rounds are what chains of servers are known to do; a third is made to get past somebody.
     if decode(&twice) != twice {
         return Err(Ambiguous::DeepEscape);
     }
@@ -291,6 +293,7 @@ fn decode(text: &[u8]) -> Vec<u8> {
     fold_overlong(&bytes)
 }
 
+/// Turns the two, three and four byte forms of an ASCII character into that character; all other bytes stay.
 fn fold_overlong(bytes: &[u8]) -> Vec<u8> {
     let mut folded = Vec::with_capacity(bytes.len());
     let mut rest = bytes;

@@ -73,6 +73,7 @@ pub(super) fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 impl Tree {
     pub(super) fn new() -> Self {
         Self {
+            // The root is its own parent, so every climb ends there.
             nodes: vec![Node::new(ROOT, 0)],
         }
     }
@@ -156,6 +157,7 @@ impl Tree {
 
     pub(super) fn push(&self, position: Position, segment: &[u8]) -> Position {
         let mut next = position;
+        // Off the tree no further name leads back onto it; only climbing does.
         let on_tree = position.beyond == 0;
         match self.child(position.node, segment).filter(|_| on_tree) {
             Some(child) => next.node = child,
@@ -182,6 +184,7 @@ impl Tree {
         } else if let Some(node) = self.nodes.get(position.node) {
             next.node = node.parent;
         }
+        // Climbed out of the wildcard: with `/public/*`, `/public/../private` is not public.
         if next.public_from != NOWHERE && self.height(next) < next.public_from {
             next.public_from = NOWHERE;
         }
@@ -193,6 +196,7 @@ impl Tree {
         let exact = node.filter(|_| position.beyond == 0);
         let own = exact.and_then(|node| node.own);
         let public = position.public_from != NOWHERE || exact.is_some_and(|node| node.public);
+        // An own endpoint beats the rule that it lies under.
         match self.rule_above(position.node).filter(|_| own.is_none()) {
             Some((rule, all_public)) => Verdict {
                 own,
@@ -203,6 +207,7 @@ impl Tree {
         }
     }
 
+    /// The rule of the longest prefix: the first one met on the way up.
     fn rule_above(&self, mut at: usize) -> Option<(usize, bool)> {
         loop {
             let node = self.nodes.get(at)?;
