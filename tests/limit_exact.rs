@@ -266,19 +266,19 @@ fn lent_history(seed: u64) -> (u64, u64) {
         }
     }
     assert!(served > 50, "seed {seed}: {served} served");
-    (world.from_slices(), refused)
+    (world.served_by_slices(), refused)
 }
 
 #[test]
 fn with_slices_the_verdicts_stay_between_two_exact_buckets() {
-    let (mut from_slices, mut refused) = (0, 0);
+    let (mut served_by_slices, mut refused) = (0, 0);
     for seed in 1..=100 {
         let counts = lent_history(seed);
-        (from_slices, refused) = (from_slices + counts.0, refused + counts.1);
+        (served_by_slices, refused) = (served_by_slices + counts.0, refused + counts.1);
     }
     assert!(
-        from_slices > 10_000,
-        "only {from_slices} requests were served from slices"
+        served_by_slices > 10_000,
+        "only {served_by_slices} requests were served from slices"
     );
     assert!(refused > 10_000, "only {refused} refused");
 }

@@ -43,7 +43,7 @@ fn with_slices_the_same_on_one_core_and_in_sum_over_four() {
                 if hot {
                     warm(&mut stage);
                 }
-                let (start, slices_before) = (stage.world.now, stage.world.from_slices());
+                let (start, slices_before) = (stage.world.now, stage.world.served_by_slices());
                 let rows = story
                     .rows
                     .iter()
@@ -65,7 +65,7 @@ fn with_slices_the_same_on_one_core_and_in_sum_over_four() {
                     story.name
                 );
                 if hot && rows.clone().next().is_some() {
-                    let slices = stage.world.from_slices() - slices_before;
+                    let slices = stage.world.served_by_slices() - slices_before;
                     assert!(slices > 0, "the warmed key was never served from a slice");
                 }
             }

@@ -6,15 +6,15 @@ use crate::limit_support::{Limits, MINUTE};
 
 /// The steps of the simulated clock, in ns, and what makes room beside refill.
 #[derive(Clone, Debug, Default)]
-pub struct Timeline {
-    pub at: Vec<u64>,
+pub(crate) struct Timeline {
+    pub(crate) at: Vec<u64>,
     /// Tokens that resets and higher limits may have added, by step.
-    pub credit: Vec<u64>,
+    pub(crate) credit: Vec<u64>,
 }
 
 impl Timeline {
     /// A new step; gives its number.
-    pub fn step(&mut self, at: u64) -> usize {
+    pub(crate) fn step(&mut self, at: u64) -> usize {
         self.at.push(at);
         self.credit.push(0);
         self.at.len() - 1
@@ -23,16 +23,16 @@ impl Timeline {
 
 /// Admissions of one key: cost by the steps before and after the call, which are the same or next to each other.
 #[derive(Clone, Debug)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     /// Admitted while the clock stood at this step.
     within: Vec<u64>,
     /// Admitted while the clock went from this step to the next.
     across: Vec<u64>,
-    pub total: u64,
+    pub(crate) total: u64,
 }
 
 impl Ledger {
-    pub fn new(steps: usize) -> Self {
+    pub(crate) fn new(steps: usize) -> Self {
         Self {
             within: vec![0; steps],
             across: vec![0; steps],
@@ -40,7 +40,7 @@ impl Ledger {
         }
     }
 
-    pub fn admit(&mut self, before: usize, after: usize, cost: u32) {
+    pub(crate) fn admit(&mut self, before: usize, after: usize, cost: u32) {
         assert!(after - before <= 1, "the clock runs ahead of the workers");
         let steps = if before == after {
             &mut self.within
@@ -51,7 +51,7 @@ impl Ledger {
         self.total += u64::from(cost);
     }
 
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         for (mine, others) in [
             (&mut self.within, &other.within),
             (&mut self.across, &other.across),
@@ -65,7 +65,7 @@ impl Ledger {
 
     /// Whether anything was admitted between a refusal that told of a block and the block's end. `blocks` by step: what refusals up
     /// to the step before said.
-    pub fn breaks_a_block(&self, at: &[u64], blocks: &[u64]) -> bool {
+    pub(crate) fn breaks_a_block(&self, at: &[u64], blocks: &[u64]) -> bool {
         let mut until = 0;
         (0..at.len()).any(|step| {
             until = blocks[step].max(until);
@@ -76,7 +76,7 @@ impl Ledger {
 
     /// The largest excess over C + L * t / W of all intervals, in tokens; negative: never above. `limits` are the largest that were
     /// in force.
-    pub fn excess(&self, limits: Limits, time: &Timeline) -> i128 {
+    pub(crate) fn excess(&self, limits: Limits, time: &Timeline) -> i128 {
         let minute = i128::from(MINUTE);
         let capacity = i128::from(limits.capacity()) * minute;
         // The worst over all intervals that end at this step: the deficit of a bucket that starts full.

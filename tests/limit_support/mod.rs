@@ -11,21 +11,21 @@ use std::sync::Arc;
 
 use dbpower_gateway::limit::{Core, Info, IpKey, Key, Node, OrgKey, Permit, Refusal, Settings};
 
-pub const MS: u64 = 1_000_000;
-pub const SECOND: u64 = 1_000 * MS;
-pub const MINUTE: u64 = 60 * SECOND;
+pub(crate) const MS: u64 = 1_000_000;
+pub(crate) const SECOND: u64 = 1_000 * MS;
+pub(crate) const MINUTE: u64 = 60 * SECOND;
 /// How often a worker ticks, and how long a core may keep an unsettled slice (LIMITS.md 3.1).
-pub const TICK: u64 = 20 * MS;
+pub(crate) const TICK: u64 = 20 * MS;
 
 /// L, B and D; C and the length of a token follow.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    pub rpm: u32,
-    pub burst: u32,
-    pub block_ms: u64,
+pub(crate) struct Limits {
+    pub(crate) rpm: u32,
+    pub(crate) burst: u32,
+    pub(crate) block_ms: u64,
 }
 
-pub const fn limits(rpm: u32, burst: u32, block_ms: u64) -> Limits {
+pub(crate) const fn limits(rpm: u32, burst: u32, block_ms: u64) -> Limits {
     Limits {
         rpm,
         burst,
@@ -34,30 +34,30 @@ pub const fn limits(rpm: u32, burst: u32, block_ms: u64) -> Limits {
 }
 
 impl Limits {
-    pub fn capacity(self) -> u64 {
+    pub(crate) fn capacity(self) -> u64 {
         u64::from(self.rpm) + u64::from(self.burst)
     }
 
     /// One token, in ns: ceil(W / L).
-    pub fn token_ns(self) -> u64 {
+    pub(crate) fn token_ns(self) -> u64 {
         MINUTE.div_ceil(u64::from(self.rpm))
     }
 
-    pub fn block_ns(self) -> u64 {
+    pub(crate) fn block_ns(self) -> u64 {
         self.block_ms * MS
     }
 
     /// From empty to full.
-    pub fn fill_ns(self) -> u64 {
+    pub(crate) fn fill_ns(self) -> u64 {
         self.capacity() * self.token_ns()
     }
 
-    pub fn remaining(self, tokens: u64) -> u32 {
+    pub(crate) fn remaining(self, tokens: u64) -> u32 {
         let above_burst = tokens.saturating_sub(u64::from(self.burst));
         u32::try_from(above_burst).unwrap_or(u32::MAX).min(self.rpm)
     }
 
-    pub fn settings(self, cores: usize, slices: bool) -> Settings {
+    pub(crate) fn settings(self, cores: usize, slices: bool) -> Settings {
         Settings {
             rpm: self.rpm,
             burst: self.burst,
@@ -72,7 +72,7 @@ impl Limits {
 }
 
 /// Seconds until `ns` are over, as `Retry-After` says it.
-pub fn retry_after(ns: u64) -> u32 {
+pub(crate) fn retry_after(ns: u64) -> u32 {
     u32::try_from(ns.div_ceil(SECOND))
         .unwrap_or(u32::MAX)
         .max(1)
@@ -80,15 +80,15 @@ pub fn retry_after(ns: u64) -> u32 {
 
 /// The exact bucket of LIMITS.md 1, in whole tokens and the time since the last of them.
 #[derive(Clone, Debug)]
-pub struct Bucket {
-    pub limits: Limits,
-    pub blocked_until: u64,
+pub(crate) struct Bucket {
+    pub(crate) limits: Limits,
+    pub(crate) blocked_until: u64,
     tokens: u64,
     mark: u64,
 }
 
 impl Bucket {
-    pub fn full(limits: Limits, now: u64) -> Self {
+    pub(crate) fn full(limits: Limits, now: u64) -> Self {
         Self {
             limits,
             blocked_until: 0,
@@ -98,7 +98,7 @@ impl Bucket {
     }
 
     /// Whole tokens at `now`.
-    pub fn tokens(&mut self, now: u64) -> u64 {
+    pub(crate) fn tokens(&mut self, now: u64) -> u64 {
         let token = self.limits.token_ns();
         let more = (now - self.mark) / token;
         if self.tokens + more >= self.limits.capacity() {
@@ -111,7 +111,7 @@ impl Bucket {
     }
 
     /// Seconds to wait if a request is refused now, or nothing. Starts the block, takes no token.
-    pub fn ask(&mut self, cost: u32, now: u64) -> Result<(), u32> {
+    pub(crate) fn ask(&mut self, cost: u32, now: u64) -> Result<(), u32> {
         if now < self.blocked_until {
             return Err(retry_after(self.blocked_until - now));
         }
@@ -128,13 +128,13 @@ impl Bucket {
     }
 
     /// A request: the remaining tokens as the header tells them, or the seconds to wait.
-    pub fn take(&mut self, cost: u32, now: u64) -> Result<u32, u32> {
+    pub(crate) fn take(&mut self, cost: u32, now: u64) -> Result<u32, u32> {
         self.ask(cost, now)?;
         self.tokens -= u64::from(cost);
         Ok(self.limits.remaining(self.tokens))
     }
 
-    pub fn info(&mut self, now: u64) -> Info {
+    pub(crate) fn info(&mut self, now: u64) -> Info {
         let tokens = self.tokens(now);
         Info {
             current_count: u32::try_from(self.limits.capacity() - tokens).unwrap_or(u32::MAX),
@@ -143,12 +143,12 @@ impl Bucket {
         }
     }
 
-    pub fn reset(&mut self, now: u64) {
+    pub(crate) fn reset(&mut self, now: u64) {
         *self = Self::full(self.limits, now);
     }
 
     /// New limits: the tokens change by the change of C, not below 0; the time since the last token stays.
-    pub fn change(&mut self, new: Limits, now: u64) {
+    pub(crate) fn change(&mut self, new: Limits, now: u64) {
         let tokens = self.tokens(now) + new.capacity();
         self.tokens = tokens.saturating_sub(self.limits.capacity());
         self.limits = new;
@@ -156,14 +156,14 @@ impl Bucket {
 }
 
 /// One node with its cores, all on this thread, and the time that they see.
-pub struct World {
-    pub node: Arc<Node>,
-    pub cores: Vec<Core>,
-    pub now: u64,
+pub(crate) struct World {
+    pub(crate) node: Arc<Node>,
+    pub(crate) cores: Vec<Core>,
+    pub(crate) now: u64,
 }
 
 impl World {
-    pub fn new(settings: Settings, now: u64) -> Self {
+    pub(crate) fn new(settings: Settings, now: u64) -> Self {
         let cores = settings.cores;
         let node = Node::new(settings);
         let cores = (0..cores)
@@ -172,64 +172,64 @@ impl World {
         Self { node, cores, now }
     }
 
-    pub fn take(&mut self, core: usize, who: Who<'_>, cost: u32) -> Result<Permit, Refusal> {
+    pub(crate) fn take(&mut self, core: usize, who: Who<'_>, cost: u32) -> Result<Permit, Refusal> {
         let now = self.now;
         let (org, ip) = (who.org.map(OrgKey::new), who.ip.map(IpKey::from));
         self.cores[core].take(org, ip, cost, &|| now)
     }
 
-    pub fn peek(&mut self, core: usize, ip: IpAddr, cost: u32) -> Result<(), Refusal> {
+    pub(crate) fn peek(&mut self, core: usize, ip: IpAddr, cost: u32) -> Result<(), Refusal> {
         let now = self.now;
         self.cores[core].peek_ip(ip.into(), cost, &|| now)
     }
 
-    pub fn charge(&mut self, core: usize, ip: IpAddr, cost: u32) {
+    pub(crate) fn charge(&mut self, core: usize, ip: IpAddr, cost: u32) {
         let now = self.now;
         self.cores[core].charge_ip(ip.into(), cost, &|| now);
     }
 
     /// 20 ms pass and every core ticks, as the workers do it.
-    pub fn tick(&mut self) {
+    pub(crate) fn tick(&mut self) {
         self.now += TICK;
         for core in &mut self.cores {
             core.tick(self.now);
         }
     }
 
-    pub fn info(&self, key: &Key) -> Info {
+    pub(crate) fn info(&self, key: &Key) -> Info {
         self.node.info(key, self.now)
     }
 
     /// Requests that the cores served from their slices.
-    pub fn from_slices(&self) -> u64 {
+    pub(crate) fn served_by_slices(&self) -> u64 {
         self.cores.iter().map(|core| core.counters().slice).sum()
     }
 }
 
 /// Who asks: an organization, an address, or both.
 #[derive(Clone, Copy, Debug)]
-pub struct Who<'a> {
-    pub org: Option<&'a str>,
-    pub ip: Option<IpAddr>,
+pub(crate) struct Who<'a> {
+    pub(crate) org: Option<&'a str>,
+    pub(crate) ip: Option<IpAddr>,
 }
 
 impl Who<'_> {
     /// The keys that such a request is counted on.
-    pub fn keys(self) -> Vec<Key> {
+    pub(crate) fn keys(self) -> Vec<Key> {
         let org = self.org.map(|org| Key::Org(org.into()));
         org.into_iter().chain(self.ip.map(Key::Ip)).collect()
     }
 }
 
 /// xorshift64*: reproducible from the seed that a failing test prints.
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -237,23 +237,23 @@ impl Random {
     }
 
     /// 0 .. end, end excluded.
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    pub fn index(&mut self, end: usize) -> usize {
+    pub(crate) fn index(&mut self, end: usize) -> usize {
         usize::try_from(self.below(end as u64)).unwrap_or(0)
     }
 
-    pub fn cost(&mut self, max: u32) -> u32 {
+    pub(crate) fn cost(&mut self, max: u32) -> u32 {
         u32::try_from(1 + self.below(u64::from(max))).unwrap_or(1)
     }
 
-    pub fn one_in(&mut self, n: u64) -> bool {
+    pub(crate) fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 
-    pub fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(crate) fn of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.index(choices.len())]
     }
 }

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use dbpower_gateway::limit::{Info, Permit, Policy, Refusal};
 
-use crate::limit_support::{Limits, MS, Who, World, limits};
+use crate::limit_support::{Limits, Who, World, limits};
 
 /// One line of the table: what happens, and what is seen.
-pub enum Step {
+pub(crate) enum Step {
     /// So many requests are served; the last one shows this Remaining.
     Pass(u32, u32),
     /// So many requests are refused; each says this Retry-After.
@@ -23,16 +23,16 @@ pub enum Step {
 use Step::{Info as Count, Limit, Pass, Refuse, Reset};
 
 /// Vectors that follow each other on the same bucket: name, time in ms, steps.
-pub struct Story {
-    pub name: &'static str,
-    pub limits: Limits,
-    pub cost: u32,
-    pub rows: &'static [(&'static str, u64, &'static [Step])],
+pub(crate) struct Story {
+    pub(crate) name: &'static str,
+    pub(crate) limits: Limits,
+    pub(crate) cost: u32,
+    pub(crate) rows: &'static [(&'static str, u64, &'static [Step])],
 }
 
-pub const BLOCK: u64 = 60_000;
+pub(crate) const BLOCK: u64 = 60_000;
 
-pub const STORIES: [Story; 10] = [
+pub(crate) const STORIES: [Story; 10] = [
     Story {
         name: "120 tokens, then a minute's block that nothing prolongs, then what came back meanwhile",
         limits: limits(100, 20, BLOCK),
@@ -152,28 +152,28 @@ pub const STORIES: [Story; 10] = [
     },
 ];
 
-pub fn address(text: &str) -> IpAddr {
+pub(crate) fn address(text: &str) -> IpAddr {
     match text.parse() {
         Ok(address) => address,
         Err(error) => panic!("{text}: {error}"),
     }
 }
 
-pub fn org_only() -> Who<'static> {
+pub(crate) fn org_only() -> Who<'static> {
     Who {
         org: Some("acme"),
         ip: None,
     }
 }
 
-pub fn ip_only() -> Who<'static> {
+pub(crate) fn ip_only() -> Who<'static> {
     Who {
         org: None,
         ip: Some(address("192.0.2.7")),
     }
 }
 
-pub fn both() -> Who<'static> {
+pub(crate) fn both() -> Who<'static> {
     Who {
         org: org_only().org,
         ip: ip_only().ip,
@@ -190,17 +190,17 @@ fn policy(who: Who<'_>) -> Policy {
 }
 
 /// How a story is played: on one core to the letter, or over several with the time that slices need to settle.
-pub struct Stage<'a> {
-    pub world: World,
-    pub who: Who<'a>,
+pub(crate) struct Stage<'a> {
+    pub(crate) world: World,
+    pub(crate) who: Who<'a>,
     limits: Limits,
     cost: u32,
-    pub next_core: usize,
+    pub(crate) next_core: usize,
     settles: bool,
 }
 
 impl Stage<'_> {
-    pub fn play(&mut self, step: &Step, at: &str) {
+    pub(crate) fn play(&mut self, step: &Step, at: &str) {
         match *step {
             Pass(count, remaining) => {
                 let mut shown = None;
@@ -301,7 +301,13 @@ impl Stage<'_> {
     }
 }
 
-pub fn stage<'a>(story: &Story, who: Who<'a>, cores: usize, slices: bool, start: u64) -> Stage<'a> {
+pub(crate) fn stage<'a>(
+    story: &Story,
+    who: Who<'a>,
+    cores: usize,
+    slices: bool,
+    start: u64,
+) -> Stage<'a> {
     let world = World::new(story.limits.settings(cores, slices), start);
     Stage {
         world,
@@ -314,7 +320,7 @@ pub fn stage<'a>(story: &Story, who: Who<'a>, cores: usize, slices: bool, start:
 }
 
 /// Makes the cores believe that the key is hot, so that they fill slices; then the bucket is full again, nothing out on loan.
-pub fn warm(stage: &mut Stage<'_>) {
+pub(crate) fn warm(stage: &mut Stage<'_>) {
     for _ in 0..40 {
         for core in 0..stage.world.cores.len() {
             for _ in 0..10 {

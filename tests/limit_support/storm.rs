@@ -19,22 +19,22 @@ const REQUESTS_PER_STEP: u64 = 16;
 
 /// What is let loose.
 #[derive(Clone, Copy)]
-pub struct Storm {
-    pub name: &'static str,
-    pub limits: Limits,
-    pub keys: u64,
-    pub keys_max: usize,
+pub(crate) struct Storm {
+    pub(crate) name: &'static str,
+    pub(crate) limits: Limits,
+    pub(crate) keys: u64,
+    pub(crate) keys_max: usize,
     /// Now and then so much time passes that buckets fill up.
-    pub jumps: bool,
-    pub resets: bool,
+    pub(crate) jumps: bool,
+    pub(crate) resets: bool,
     /// Requests of keys that never come back press the others out of the table.
-    pub strangers: bool,
+    pub(crate) strangers: bool,
     /// Limits that alternate with the first ones.
-    pub other_limits: Option<Limits>,
+    pub(crate) other_limits: Option<Limits>,
 }
 
 /// One hot key, and time that jumps.
-pub const CALM: Storm = Storm {
+pub(crate) const CALM: Storm = Storm {
     name: "",
     limits: limits(600, 0, 0),
     keys: 1,
@@ -46,7 +46,7 @@ pub const CALM: Storm = Storm {
 };
 
 /// Each presses on another place.
-pub const STORMS: [Storm; 12] = [
+pub(crate) const STORMS: [Storm; 12] = [
     Storm {
         name: "one key",
         ..CALM
@@ -128,25 +128,25 @@ pub const STORMS: [Storm; 12] = [
 ];
 
 /// What came of it. Ledgers and totals stand in the order of `Storm::all_keys`.
-pub struct Outcome {
-    pub node: Arc<Node>,
-    pub limits: Limits,
-    pub end: u64,
-    pub totals: Vec<u64>,
-    pub excess: i128,
-    pub served_while_blocked: bool,
-    pub counters: Counters,
+pub(crate) struct Outcome {
+    pub(crate) node: Arc<Node>,
+    pub(crate) limits: Limits,
+    pub(crate) end: u64,
+    pub(crate) totals: Vec<u64>,
+    pub(crate) excess: i128,
+    pub(crate) served_while_blocked: bool,
+    pub(crate) counters: Counters,
 }
 
 /// A request's keys, with their own text.
 #[derive(Debug)]
-pub struct OwnedWho {
+pub(crate) struct OwnedWho {
     org: Option<String>,
     ip: Option<IpAddr>,
 }
 
 impl OwnedWho {
-    pub fn borrowed(&self) -> Who<'_> {
+    pub(crate) fn borrowed(&self) -> Who<'_> {
         Who {
             org: self.org.as_deref(),
             ip: self.ip,
@@ -172,12 +172,12 @@ struct Diary {
 }
 
 impl Storm {
-    pub fn begin(&self) -> u64 {
+    pub(crate) fn begin(&self) -> u64 {
         77 * SECOND
     }
 
     /// Kind 0: the organization, 1: the address, else both.
-    pub fn who(&self, key: u64, kind: u64) -> OwnedWho {
+    pub(crate) fn who(&self, key: u64, kind: u64) -> OwnedWho {
         let host = Ipv4Addr::from(0x0A00_0000 | u32::try_from(key).unwrap_or(u32::MAX));
         OwnedWho {
             org: (kind != 1).then(|| format!("org {key}")),
@@ -186,7 +186,7 @@ impl Storm {
     }
 
     /// All organizations, then all addresses.
-    pub fn all_keys(&self) -> Vec<Key> {
+    pub(crate) fn all_keys(&self) -> Vec<Key> {
         [0, 1]
             .into_iter()
             .flat_map(|kind| (0..self.keys).map(move |key| (key, kind)))
@@ -194,7 +194,7 @@ impl Storm {
             .collect()
     }
 
-    pub fn blow(&self, seed: u64) -> Outcome {
+    pub(crate) fn blow(&self, seed: u64) -> Outcome {
         let mut random = Random::new(seed);
         let mut settings = self.limits.settings(WORKERS, true);
         settings.keys_max = self.keys_max;
