@@ -207,7 +207,7 @@ impl Storm {
             finished: Default::default(),
         };
         let mut limits = self.limits;
-        let mut key_credits = vec![Timeline::default(); 0];
+        let mut key_credits: Vec<Timeline> = Vec::new();
         let diaries: Vec<Diary> = thread::scope(|scope| {
             let workers: Vec<_> = (0..WORKERS)
                 .map(|index| {
