@@ -18,4 +18,4 @@ pub use runtime::{
 };
 pub use stream::{Broken, Reader, Stream, Writer};
 pub use sweep::Sweep;
-pub use tcp::{Tcp, TcpReader, TcpWriter};
+pub use tcp::{PARKED_BYTES, Tcp, TcpReader, TcpWriter};

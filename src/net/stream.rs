@@ -1,6 +1,6 @@
 //! The one generic parameter of the worker: a connection that can be read, written and opened, real or simulated. Not a
 //! protocol. Invariant: every operation that waits has a deadline; after any `Broken` the connection is only good for closing
-//! (a timed-out read leaves the write half usable for one last answer).
+//! (a timed-out read leaves the write half usable for one last answer, and `Parked` is no end at all).
 
 use std::future::Future;
 use std::io;
@@ -19,6 +19,8 @@ pub enum Broken {
     Gone,
     /// The idle connection was given up for a newer one.
     Evicted,
+    /// It has been idle for a moment: nothing was read, nothing is wrong, and the buffer is wanted back.
+    Parked,
     /// The peer reset the connection or it failed otherwise.
     Failed,
 }
@@ -46,7 +48,8 @@ pub trait Reader: 'static {
         deadline_ms: u64,
     ) -> impl Future<Output = (Result<usize, Broken>, Buf)>;
 
-    /// Says that the connection is between two requests (true) or busy, so that draining and overload may end it.
+    /// Says that the connection is between two requests (true) or busy: an idle one may be ended by draining and overload,
+    /// and a read on it with a buffer of size may come back as [`Broken::Parked`].
     fn idle(&self, idle: bool);
 
     /// Sends a few bytes the other way at once, between the writer's messages; false when they did not fit.

@@ -13,13 +13,24 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
+use monoio::io::{
+    AsyncReadRent, AsyncWriteRent, CancelableAsyncReadRent, OwnedReadHalf, OwnedWriteHalf,
+    Splitable,
+};
 use monoio::net::TcpStream;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use super::Buf;
 use super::stream::{Broken, Reader, Stream, Writer};
 use super::sweep::{Sweep, Watch};
+
+/// Room of the buffer that a parked connection waits with; a read with no more than this is not asked to give it back.
+pub const PARKED_BYTES: usize = 64;
+
+/// ECANCELED, which the runtime reports on both drivers.
+fn is_cancelled(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::CANCELED.raw_os_error())
+}
 
 /// TCP through the runtime.
 #[derive(Debug)]
@@ -111,12 +122,20 @@ impl Reader for TcpReader {
             return (Err(why), buf);
         }
         watch.read_until(deadline_ms);
-        let (result, buf) = self.half.read(buf).await;
+        let (result, buf) = if watch.is_idle() && buf.room() > PARKED_BYTES {
+            let handle = watch.cancel_handle();
+            self.half.cancelable_read(buf, handle).await
+        } else {
+            self.half.read(buf).await
+        };
         let registration = &self.registration;
         registration.watch.read_until(u64::MAX);
         let result = match result {
             Ok(0) => registration.watch.fired().map_or(Ok(0), Err),
             Ok(count) => Ok(count),
+            Err(error) if is_cancelled(&error) && registration.watch.fired().is_none() => {
+                Err(Broken::Parked)
+            }
             Err(_) => Err(registration.why()),
         };
         (result, buf)

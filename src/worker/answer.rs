@@ -167,7 +167,7 @@ pub(super) fn client_broke(broken: Broken) -> CloseReason {
         Broken::TimedOut => CloseReason::WriteTimeout,
         Broken::Draining => CloseReason::Draining,
         Broken::Evicted => CloseReason::Overload,
-        Broken::Gone | Broken::Failed => CloseReason::ClientReset,
+        Broken::Gone | Broken::Parked | Broken::Failed => CloseReason::ClientReset,
     }
 }
 

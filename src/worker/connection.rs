@@ -10,7 +10,7 @@ use super::forward::forward;
 use super::shard::Shard;
 use crate::http1;
 use crate::metrics::CloseReason;
-use crate::net::{Broken, Buf, Reader, Stream, Writer};
+use crate::net::{Broken, Buf, PARKED_BYTES, Reader, Stream, Writer};
 use crate::reject::Reject;
 
 /// How long an ended connection is still read from, so that our last answer is not lost to a reset (RFC 9112 9.6).
@@ -18,6 +18,9 @@ const LINGER_MS: u64 = 1_000;
 
 /// Bytes read and dropped while lingering.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
+
+/// The length of a whole head, or the answer to what is none.
+type Head = Result<usize, Reject>;
 
 /// A downstream connection.
 pub(super) struct Client<S: Stream> {
@@ -29,11 +32,15 @@ pub(super) struct Client<S: Stream> {
     pub(super) peer: IpAddr,
 }
 
-/// Serves one connection until it ends.
-pub(super) async fn serve<S: Stream>(mut client: Client<S>, shard: &Shard<S>) -> CloseReason {
+/// Serves one connection until it ends, or until it has been idle for a moment: then it is given back, to be parked.
+pub(super) async fn serve<S: Stream>(
+    mut client: Client<S>,
+    shard: &Shard<S>,
+) -> Result<Client<S>, CloseReason> {
     let reason = loop {
         let head = match client.read_head(shard).await {
-            Ok(head) => head,
+            Ok(Some(head)) => head,
+            Ok(None) => return Ok(client),
             Err(reason) => break reason,
         };
         let done = match decide(&mut client, head, shard) {
@@ -49,12 +56,36 @@ pub(super) async fn serve<S: Stream>(mut client: Client<S>, shard: &Shard<S>) ->
     };
     client.linger(reason, shard).await;
     shard.buffers.put(client.inbox);
-    reason
+    Err(reason)
+}
+
+/// Waits for the next request with next to no memory. What `serve` needs for a request (its future, its buffer) is gone
+/// meanwhile.
+pub(super) async fn park<S: Stream>(
+    mut client: Client<S>,
+    shard: &Shard<S>,
+) -> Result<Client<S>, CloseReason> {
+    shard.buffers.put(std::mem::take(&mut client.inbox));
+    let deadline = shard.deadlines.after(shard.snapshot().rules.times.idle);
+    client.reader.idle(true);
+    let tiny = Buf::with_capacity(PARKED_BYTES);
+    let (read, tiny) = client.reader.read(tiny, deadline).await;
+    client.reader.idle(false);
+    match read {
+        Ok(0) => Err(CloseReason::ClientClosed),
+        Ok(_) => {
+            client.inbox = shard.buffers.small();
+            client.inbox.out().extend_from_slice(tiny.filled());
+            Ok(client)
+        }
+        Err(broken) => Err(idle_end(broken)),
+    }
 }
 
 impl<S: Stream> Client<S> {
-    /// Reads until a whole head is there; its length, or the answer that its sender gets instead.
-    async fn read_head(&mut self, shard: &Shard<S>) -> Result<Result<usize, Reject>, CloseReason> {
+    /// Reads until a whole head is there; its length, or the answer that its sender gets instead. `None`: nothing came for a
+    /// moment.
+    async fn read_head(&mut self, shard: &Shard<S>) -> Result<Option<Head>, CloseReason> {
         let times = shard.snapshot().rules.times;
         let mut scanned = 0;
         self.inbox.compact();
@@ -65,9 +96,14 @@ impl<S: Stream> Client<S> {
         }
         loop {
             match http1::head_end(self.inbox.filled(), &mut scanned, http1::HEAD_BYTES_MAX) {
-                Ok(Some(length)) => return Ok(Ok(length)),
+                Ok(Some(length)) => return Ok(Some(Ok(length))),
                 Ok(None) => {}
-                Err(fault) => return Ok(Err(Reject::malformed(fault.status(), fault.message()))),
+                Err(fault) => {
+                    return Ok(Some(Err(Reject::malformed(
+                        fault.status(),
+                        fault.message(),
+                    ))));
+                }
             }
             if !begun && !self.inbox.is_empty() {
                 begun = true;
@@ -85,9 +121,10 @@ impl<S: Stream> Client<S> {
                 Ok(0) if begun => return Err(CloseReason::ClientReset),
                 Ok(0) => return Err(CloseReason::ClientClosed),
                 Ok(_) => {}
+                Err(Broken::Parked) => return Ok(None),
                 Err(Broken::TimedOut) if begun => {
                     let what = "The request head did not arrive in time (HEAD_TIMEOUT)";
-                    return Ok(Err(Reject::too_slow(what)));
+                    return Ok(Some(Err(Reject::too_slow(what))));
                 }
                 Err(broken) => return Err(idle_end(broken)),
             }
@@ -135,6 +172,6 @@ fn idle_end(broken: Broken) -> CloseReason {
         Broken::TimedOut => CloseReason::IdleTimeout,
         Broken::Draining => CloseReason::Draining,
         Broken::Evicted => CloseReason::Overload,
-        Broken::Gone | Broken::Failed => CloseReason::ClientReset,
+        Broken::Gone | Broken::Parked | Broken::Failed => CloseReason::ClientReset,
     }
 }

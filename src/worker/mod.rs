@@ -16,7 +16,7 @@ mod upstream;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::rc::Rc;
 
-use connection::{Client, serve};
+use connection::{Client, park, serve};
 use shard::{Shard, TICK_MS};
 
 pub use admit::{Admitted, Checks, Refused, Ticket, admit};
@@ -106,20 +106,33 @@ async fn connection(client: Client<Tcp>, shard: Rc<Shard<Tcp>>) {
     shard.connections.set(open);
     shard.count(metrics::Core::connection_opened);
     let reason = if open > shard.setup.connections_max && !shard.sweep.evict_oldest_idle() {
-        turn_away(client, &shard).await;
+        Box::pin(turn_away(client, &shard)).await;
         CloseReason::Overload
     } else {
-        match catch_panic(serve(client, &shard)).await {
-            Some(reason) => reason,
-            None => {
-                shard.count(metrics::Core::panicked);
-                tracing::error!("a panic was caught around one connection; please report it");
-                CloseReason::Panic
-            }
-        }
+        live(client, &shard).await
     };
     shard.count(|core| core.connection_closed(reason));
     shard.connections.set(shard.connections.get() - 1);
+}
+
+/// Busy and parked in turn, until the connection ends.
+async fn live<S: Stream>(mut client: Client<S>, shard: &Shard<S>) -> CloseReason {
+    loop {
+        let served = catch_panic(serve(client, shard)).await;
+        let parked = match served {
+            Some(Ok(idle)) => park(idle, shard).await,
+            Some(Err(reason)) => return reason,
+            None => {
+                shard.count(metrics::Core::panicked);
+                tracing::error!("a panic was caught around one connection; please report it");
+                return CloseReason::Panic;
+            }
+        };
+        client = match parked {
+            Ok(client) => client,
+            Err(reason) => return reason,
+        };
+    }
 }
 
 async fn turn_away<S: Stream>(mut client: Client<S>, shard: &Shard<S>) {
