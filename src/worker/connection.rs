@@ -88,7 +88,6 @@ impl<S: Stream> Client<S> {
     async fn read_head(&mut self, shard: &Shard<S>) -> Result<Option<Head>, CloseReason> {
         let times = shard.snapshot().rules.times;
         let mut scanned = 0;
-        self.inbox.compact();
         let mut deadline = shard.deadlines.after(times.idle);
         let mut begun = !self.inbox.is_empty();
         if begun {
@@ -113,6 +112,8 @@ impl<S: Stream> Client<S> {
                 return Err(CloseReason::Draining);
             }
             self.reader.idle(!begun);
+            // Only before a read: moved for each of many pipelined requests, the rest would be moved that often.
+            self.inbox.compact();
             let inbox = std::mem::take(&mut self.inbox);
             let read;
             (read, self.inbox) = self.reader.read(inbox, deadline).await;
@@ -135,7 +136,10 @@ impl<S: Stream> Client<S> {
     pub(super) async fn linger(&mut self, reason: CloseReason, shard: &Shard<S>) {
         let unread = match reason {
             CloseReason::BadRequest | CloseReason::BodyAbandoned | CloseReason::Overload => true,
-            CloseReason::KeepAliveOff | CloseReason::Draining => !self.inbox.is_empty(),
+            // What waits unread in the socket makes closing a reset as well.
+            CloseReason::KeepAliveOff | CloseReason::Draining => {
+                !self.inbox.is_empty() || !self.reader.is_quiet()
+            }
             CloseReason::ClientClosed
             | CloseReason::ClientReset
             | CloseReason::IdleTimeout

@@ -3,13 +3,12 @@
 //! twice; an upstream connection goes back to the pool only after a complete answer with nothing unread; once the client's
 //! head is out, a failure shows as a broken message and never as a complete one.
 
-use std::cell::Cell;
-
 use super::answer::{Answer, Content, Done, Facts, client_broke, send};
 use super::connection::Client;
 use super::decide::Exchange;
 use super::failure::Failure;
 use super::heads::{self, Head, ResponseHead};
+use super::progress::Progress;
 use super::relay::{Body, Cut, Pace, Pipe, pump};
 use super::shard::Shard;
 use super::upstream::{NoUpstream, Upstream};
@@ -27,36 +26,15 @@ const CONTINUE_MS: u64 = 1_000;
 /// What asks for it.
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// What the two directions of an exchange tell each other.
-struct Progress {
-    /// The request is sent whole, or the answer's head is out: from then on the answer's own pace counts.
-    settled: Cell<bool>,
-    /// The client has been told to send its body, or needs not be told any more.
-    told: Cell<bool>,
-}
-
-impl Progress {
-    fn without_upload() -> Self {
-        Self {
-            settled: Cell::new(true),
-            told: Cell::new(true),
-        }
-    }
-
-    fn with_upload(withheld: bool) -> Self {
-        Self {
-            settled: Cell::new(false),
-            told: Cell::new(!withheld),
-        }
-    }
-}
-
 /// How an attempt ended.
 enum Ended {
     /// The client's head is out.
     Answered(Answered),
     /// Nothing was sent to the client.
     Unanswered(Failure),
+    /// The same, and a read of the request's body was dropped: it may have taken bytes with it, so that nothing that still
+    /// comes from this client can be relied on (no second attempt, no next request).
+    Torn(Failure),
 }
 
 struct Answered {
@@ -107,7 +85,24 @@ pub(super) async fn forward<S: Stream>(
                 fresh = true;
             }
             Ended::Unanswered(failure) => return fail(client, exchange, failure, shard).await,
+            Ended::Torn(failure) => {
+                exchange.facts.keep_alive = false;
+                let done = fail(client, exchange, failure, shard).await;
+                return Done {
+                    keep: abandoned(done.keep, CloseReason::BodyAbandoned),
+                    ..done
+                };
+            }
         }
+    }
+}
+
+/// Why a connection closes whose request's body was not read to its end. A reason that closes it anyway, but politely, is no
+/// reason to close it before the client has read its answer.
+fn abandoned(keep: Result<(), CloseReason>, why: CloseReason) -> Result<(), CloseReason> {
+    match keep {
+        Ok(()) | Err(CloseReason::KeepAliveOff | CloseReason::Draining) => Err(why),
+        broken @ Err(_) => broken,
     }
 }
 
@@ -161,10 +156,9 @@ async fn attempt<S: Stream>(
     }
     if exchange.body.is_done() {
         // Even a failed write may have been answered: a service that refuses early closes early.
-        let first_by = shard.deadlines.after(response_ms);
-        let progress = Progress::without_upload();
+        let progress = Progress::without_upload(shard.deadlines.after(response_ms));
         let io = (&mut upstream.reader, &mut client.writer);
-        return download(io, &exchange.facts, first_by, &progress, shard).await;
+        return download(io, &exchange.facts, &progress, shard).await;
     }
     let withheld = exchange.withheld && client.inbox.is_empty() && exchange.body.moved() == 0;
     let progress = Progress::with_upload(withheld);
@@ -180,7 +174,7 @@ async fn attempt<S: Stream>(
         shard,
     );
     let io = (&mut upstream.reader, &mut client.writer);
-    let download = download(io, &exchange.facts, u64::MAX, &progress, shard);
+    let download = download(io, &exchange.facts, &progress, shard);
     let (ended, uploaded) = race(download, upload).await;
     match uploaded {
         Some((Ok(()), inbox)) => {
@@ -191,7 +185,11 @@ async fn attempt<S: Stream>(
             client.inbox = inbox;
             cut_short(ended, Some(cut))
         }
-        None => cut_short(ended, None),
+        None => {
+            // The upload's own buffer went with it.
+            client.inbox = shard.buffers.small();
+            cut_short(ended, None)
+        }
     }
 }
 
@@ -205,16 +203,16 @@ fn cut_short(ended: Ended, cut: Option<Cut>) -> Ended {
                 Some(Cut::Malformed(_) | Cut::TooLarge) => CloseReason::BadRequest,
                 Some(Cut::Sink(_)) | None => CloseReason::BodyAbandoned,
             };
-            let keep = answered.keep.and(Err(reason));
             Ended::Answered(Answered {
-                keep,
+                keep: abandoned(answered.keep, reason),
                 clean: false,
                 ..answered
             })
         }
+        (Ended::Unanswered(failure) | Ended::Torn(failure), None) => Ended::Torn(failure),
         // A service that stopped reading and did not answer: what its own side did says more.
-        (unanswered, Some(Cut::Sink(_)) | None) => unanswered,
-        (Ended::Unanswered(_), Some(cut)) => Ended::Unanswered(Failure::Body(cut)),
+        (unanswered, Some(Cut::Sink(_))) => unanswered,
+        (Ended::Unanswered(_) | Ended::Torn(_), Some(cut)) => Ended::Unanswered(Failure::Body(cut)),
     }
 }
 
@@ -228,7 +226,10 @@ async fn upload<S: Stream>(
     shard: &Shard<S>,
 ) -> (Result<(), Cut>, Buf) {
     let (from, to) = io;
-    if !progress.told.get() && !told_within(&progress.told, CONTINUE_MS).await {
+    if !progress.told.get()
+        && !told_within(&progress.told, CONTINUE_MS).await
+        && !progress.speaking.get()
+    {
         // The service says nothing: the client is not left waiting for ever. A client that has gone is noticed below.
         from.interject(CONTINUE);
     }
@@ -241,8 +242,11 @@ async fn upload<S: Stream>(
     shard.buffers.put(pipe.out);
     match moved {
         Ok(()) | Err(Cut::Sink(_)) => {
-            if !progress.settled.replace(true) {
-                to.answer_by(shard.deadlines.after(pace.write_ms));
+            if !progress.answered.get() {
+                let deadline = shard.deadlines.after(pace.write_ms);
+                progress.answer_by.set(deadline);
+                // The read that waits for the answer is in flight already.
+                to.answer_by(deadline);
             }
         }
         Err(_) => to.abort(),
@@ -254,7 +258,6 @@ async fn upload<S: Stream>(
 async fn download<S: Stream>(
     io: (&mut S::Reader, &mut S::Writer),
     facts: &Facts,
-    first_by: u64,
     progress: &Progress,
     shard: &Shard<S>,
 ) -> Ended {
@@ -263,9 +266,10 @@ async fn download<S: Stream>(
         inbox: shard.buffers.small(),
         out: shard.buffers.small(),
     };
-    let (head, mut pipe) =
-        read_head::<S>((from, to), facts, (first_by, progress), pipe, shard).await;
-    progress.settled.set(true);
+    let (head, mut pipe) = read_head::<S>((from, to), facts, progress, pipe, shard).await;
+    progress.answered.set(true);
+    // From here on the connection to the client is the answer's: a 100 of ours would stand in its middle.
+    progress.told.set(true);
     let ended = match head {
         Err(failure) => Ended::Unanswered(failure),
         Ok(head) => {
@@ -283,15 +287,17 @@ async fn download<S: Stream>(
 async fn read_head<S: Stream>(
     io: (&mut S::Reader, &mut S::Writer),
     facts: &Facts,
-    pace: (u64, &Progress),
+    progress: &Progress,
     mut pipe: Pipe,
     shard: &Shard<S>,
 ) -> (Result<ResponseHead, Failure>, Pipe) {
     let (from, to) = io;
-    let (first_by, progress) = pace;
+    let times = shard.snapshot().rules.times;
     let mut scanned = 0;
     let mut interims = 0;
-    let mut deadline = first_by;
+    // An interim answer is a sign of life: the time to the next one is counted from it.
+    let mut alive_until = 0;
+    let mut head_by = 0;
     loop {
         let end = http1::head_end(pipe.inbox.filled(), &mut scanned, RESPONSE_HEAD_BYTES_MAX);
         let length = match end {
@@ -313,19 +319,30 @@ async fn read_head<S: Stream>(
                 return (Err(Failure::Interims), pipe);
             }
             let count = pipe.out.len();
-            let write_by = shard.deadlines.after(shard.snapshot().rules.times.write);
+            let write_by = shard.deadlines.after(times.write);
             let written;
+            progress.speaking.set(true);
             (written, pipe.out) = to.write(pipe.out, count, write_by).await;
+            progress.speaking.set(false);
             pipe.out.clear();
             if let Err(broken) = written {
                 return (Err(Failure::ClientLeft(broken)), pipe);
             }
+            alive_until = shard.deadlines.after(times.read);
+            head_by = alive_until;
             continue;
         }
+        // What interim heads took up is free again; without it a read of 0 bytes would look like the service's end.
+        pipe.inbox.compact();
         if pipe.inbox.room() == 0 {
             pipe.inbox.grow(RESPONSE_HEAD_BYTES_MAX);
         }
         let begun = !pipe.inbox.is_empty();
+        let deadline = if begun {
+            head_by
+        } else {
+            progress.answer_by.get().max(alive_until)
+        };
         let read;
         (read, pipe.inbox) = from.read(pipe.inbox, deadline).await;
         match read {
@@ -336,7 +353,7 @@ async fn read_head<S: Stream>(
             Err(broken) => return (Err(Failure::ClientLeft(broken)), pipe),
         }
         if !begun {
-            deadline = shard.deadlines.after(shard.snapshot().rules.times.read);
+            head_by = shard.deadlines.after(times.read);
         }
     }
 }

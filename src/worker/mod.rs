@@ -9,6 +9,7 @@ mod draft;
 mod failure;
 mod forward;
 mod heads;
+mod progress;
 mod relay;
 mod shard;
 mod upstream;

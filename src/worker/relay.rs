@@ -242,12 +242,14 @@ pub(super) async fn pump<R: Reader, W: Writer>(
     let (deadlines, buffers) = ground;
     loop {
         let before = pipe.inbox.len();
+        // A head that fills `out` leaves no room for what came with it: that goes next, without another read.
+        let headed = !pipe.out.is_empty();
         let result;
         (result, pipe) = move_on(to, body, pipe, deadlines.after(pace.write_ms)).await;
         if result.is_err() || body.is_done() {
             return (result, pipe);
         }
-        if !pipe.inbox.is_empty() && pipe.inbox.len() < before {
+        if !pipe.inbox.is_empty() && (headed || pipe.inbox.len() < before) {
             continue;
         }
         pipe = widen(pipe, body, buffers);
@@ -280,8 +282,11 @@ async fn move_on<W: Writer>(
             .len()
             .min(usize::try_from(limit).unwrap_or(usize::MAX));
         let written;
+        let before = pipe.inbox.len();
         (written, pipe.inbox) = to.write(pipe.inbox, count, deadline_ms).await;
-        body.went_straight(count as u64);
+        // What was not sent is still in the inbox, and still to come: counted twice, the body's last bytes on the wire would
+        // be read as the next request.
+        body.went_straight((before - pipe.inbox.len()) as u64);
         return (written.map_err(Cut::Sink), pipe);
     }
     let taken = body.take(&mut pipe.inbox, &mut pipe.out);
