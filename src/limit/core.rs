@@ -59,7 +59,7 @@ impl Core {
             index: Index::new(settings.keys_max, settings.cores),
             slices: Slices::default(),
             counters: Counters::default(),
-            cores: u32::try_from(settings.cores).unwrap_or(u32::MAX / 2).max(1),
+            cores: u32::try_from(settings.cores).unwrap_or(u32::MAX),
             last_ip: None,
             node,
         }

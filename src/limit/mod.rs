@@ -32,6 +32,8 @@ mod node;
 mod slice;
 mod slot;
 mod table;
+#[cfg(test)]
+mod tests;
 mod word;
 
 pub use self::core::{Core, Counters};

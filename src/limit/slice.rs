@@ -51,7 +51,9 @@ pub(super) fn share(pool: u32, demand_20ms: u32, cores: u32) -> u32 {
     if pool <= POOL_MIN {
         return 0;
     }
-    let share = demand_20ms.min(pool / (2 * cores.max(1))).min(SHARE_MAX);
+    let share = demand_20ms
+        .min(pool / cores.max(1).saturating_mul(2))
+        .min(SHARE_MAX);
     if share < 2 { 0 } else { share }
 }
 

@@ -8,10 +8,9 @@ use super::key::Hash;
 use super::limits::{Limits, seconds};
 use super::word::Word;
 
-/// The value of `mark` while one core refills, blocks, resets or evicts. Held for a few instructions.
+/// The value of `mark` while one core refills, blocks, resets or evicts. Held for a few instructions,
+/// so waiters spin: with a thread per core, a holder that is preempted in between is rare, and costs them its time slice at worst.
 const LOCKED: u64 = u64::MAX;
-/// Spins before the core is given away: the holder may have been preempted.
-const SPINS_MAX: u32 = 64;
 
 /// Whom a slot has to belong to. The generation wraps after 65,536 evictions, hence the owner beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +138,6 @@ impl Slot {
     /// Refill, then the word. The amount is bounded by the room before the lock was taken: tokens spent after that moment must not
     /// make room for time that passed before it, or a full bucket would give more than C at once.
     fn accrue(&self, id: Id, cost: u32, limits: &Limits, now: u64) -> Option<Word> {
-        let mut spins = 0;
         loop {
             let word = self.word();
             if !self.is_of(word, id) {
@@ -150,7 +148,7 @@ impl Slot {
                 if word.pool >= cost {
                     return Some(word);
                 }
-                wait(&mut spins);
+                spin_loop();
                 continue;
             }
             let room = word.room(limits.capacity);
@@ -244,7 +242,6 @@ impl Slot {
 
     /// pool + lent as they would be after refill now. Changes nothing.
     pub(super) fn tokens(&self, id: Id, limits: &Limits, now: u64) -> Option<u32> {
-        let mut spins = 0;
         loop {
             let word = self.word();
             if !self.is_of(word, id) {
@@ -256,7 +253,7 @@ impl Slot {
                 let refill = limits.refill(now.saturating_sub(mark));
                 return Some(word.give(refill, limits.capacity).tokens());
             }
-            wait(&mut spins);
+            spin_loop();
         }
     }
 
@@ -326,7 +323,6 @@ impl Slot {
     }
 
     fn lock(&self, id: Id) -> Option<u64> {
-        let mut spins = 0;
         loop {
             if !self.belongs(id) {
                 return None;
@@ -340,7 +336,7 @@ impl Slot {
                 self.unlock(mark);
                 return None;
             }
-            wait(&mut spins);
+            spin_loop();
         }
     }
 
@@ -374,14 +370,5 @@ impl Slot {
             spin_loop();
             word = self.word();
         }
-    }
-}
-
-fn wait(spins: &mut u32) {
-    if *spins < SPINS_MAX {
-        *spins += 1;
-        spin_loop();
-    } else {
-        std::thread::yield_now();
     }
 }
