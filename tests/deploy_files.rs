@@ -128,10 +128,33 @@ fn the_image_is_small_unprivileged_and_builds_from_what_is_here() {
             "the layer of dependencies needs {name}"
         );
     }
+    assert_targets_exist(all("RUN")[0]);
     let ignored = read::text(".dockerignore");
     for name in ["target/", ".git/", ".env"] {
         assert!(ignored.lines().any(|line| line == name), "{name}");
     }
+}
+
+/// Runs the Dockerfile's making of empty targets, up to the build, in an empty folder: cargo has to take the manifest there.
+fn assert_targets_exist(run: &str) {
+    let making = run.split("&& cargo build").next().unwrap();
+    let folder = std::env::temp_dir().join(format!("dbpower-image-{}", std::process::id()));
+    std::fs::create_dir_all(folder.join("loadtest")).unwrap();
+    for name in ["Cargo.toml", "Cargo.lock", "loadtest/Cargo.toml"] {
+        std::fs::copy(read::path(name), folder.join(name)).unwrap();
+    }
+    let script = format!(
+        "{making} && {} metadata --locked --offline --no-deps --format-version 1",
+        env!("CARGO")
+    );
+    let output = Command::new("bash")
+        .args(["-ec", &script])
+        .current_dir(&folder)
+        .output()
+        .unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaint}");
 }
 
 #[test]

@@ -35,10 +35,10 @@ const COMMANDS: [(&str, &str); 10] = [
     ),
     (
         "Ten server-sent events, one each half second",
-        "curl -N <USER> '<BASE>/api/v1/events'",
+        "curl -sN <USER> '<BASE>/api/v1/events'",
     ),
     (
-        "What is left of the limits",
+        "What is left of the limits: 120 at most, and 100 a minute come back",
         "curl -s <USER> '<BASE>/rate-limit/info'",
     ),
     (

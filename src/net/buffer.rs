@@ -153,13 +153,13 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// An empty buffer of at least [`SMALL_BYTES`].
+    /// An empty buffer of at least `SMALL_BYTES`.
     pub fn small(&self) -> Buf {
         let kept = self.small.borrow_mut().pop();
         kept.unwrap_or_else(|| Buf::with_capacity(SMALL_BYTES))
     }
 
-    /// An empty buffer of at least [`LARGE_BYTES`].
+    /// An empty buffer of at least `LARGE_BYTES`.
     pub fn large(&self) -> Buf {
         let kept = self.large.borrow_mut().pop();
         kept.unwrap_or_else(|| Buf::with_capacity(LARGE_BYTES))

@@ -48,6 +48,18 @@ fn the_unit_is_hardened_and_lets_io_uring_through() {
     let credential = service("LoadCredential");
     assert!(environment.ends_with(&format!("%d/{}", credential.split(':').next().unwrap())));
     assert_eq!(values("Install", "WantedBy"), "multi-user.target");
+    let readme = read::fenced("README.md", "sh").concat();
+    let install = |place: &str| {
+        assert!(
+            readme.contains(place),
+            "the README does not install {place}"
+        );
+    };
+    install(UNIT);
+    install(service("EnvironmentFile").trim_start_matches('-'));
+    install(credential.split(':').nth(1).unwrap());
+    let folder = service("ExecStart");
+    install(folder.strip_suffix("dbpower-gateway").unwrap());
     verify_with_systemd();
 }
 

@@ -197,6 +197,11 @@ fn kubernetes_keeps_the_predecessors_deployment() {
         .parse::<i64>()
         .unwrap();
     assert!(pod["terminationGracePeriodSeconds"].as_i64().unwrap() > DRAIN_S + pause);
+    assert_eq!(
+        pod["enableServiceLinks"], false,
+        "a Service called gateway would set GATEWAY_PORT=tcp://…"
+    );
+    assert_eq!(variable("PUBLIC_PATHS")["value"], "/api/v1/auth/refresh");
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
     assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
     assert_eq!(
