@@ -26,6 +26,8 @@ pub(crate) struct Storm {
     pub(crate) keys_max: usize,
     /// Now and then so much time passes that buckets fill up.
     pub(crate) jumps: bool,
+    /// ... so often that most of the run is about full buckets that are used and evicted at the same moment.
+    pub(crate) restless: bool,
     pub(crate) resets: bool,
     /// Requests of keys that never come back press the others out of the table.
     pub(crate) strangers: bool,
@@ -40,13 +42,14 @@ pub(crate) const CALM: Storm = Storm {
     keys: 1,
     keys_max: 4_096,
     jumps: true,
+    restless: false,
     resets: false,
     strangers: false,
     other_limits: None,
 };
 
 /// Each presses on another place.
-pub(crate) const STORMS: [Storm; 12] = [
+pub(crate) const STORMS: [Storm; 15] = [
     Storm {
         name: "one key",
         ..CALM
@@ -87,7 +90,13 @@ pub(crate) const STORMS: [Storm; 12] = [
         ..CALM
     },
     Storm {
-        name: "new limits",
+        name: "another burst",
+        keys: 3,
+        other_limits: Some(limits(600, 1_000, 0)),
+        ..CALM
+    },
+    Storm {
+        name: "another rate",
         keys: 3,
         other_limits: Some(limits(2_000, 100, 0)),
         ..CALM
@@ -112,6 +121,23 @@ pub(crate) const STORMS: [Storm; 12] = [
         limits: limits(60, 20, 0),
         keys: 100,
         keys_max: 16,
+        strangers: true,
+        ..CALM
+    },
+    Storm {
+        name: "blocks that outlive full buckets in a full table",
+        limits: limits(600, 0, 90_000),
+        keys: 3,
+        keys_max: 8,
+        strangers: true,
+        ..CALM
+    },
+    Storm {
+        name: "small buckets that are full, used and evicted all the time",
+        limits: limits(10, 0, 0),
+        keys: 3,
+        keys_max: 8,
+        restless: true,
         strangers: true,
         ..CALM
     },
@@ -207,7 +233,7 @@ impl Storm {
             finished: Default::default(),
         };
         let mut limits = self.limits;
-        let mut key_credits: Vec<Timeline> = Vec::new();
+        let mut key_credits = vec![Timeline::default(); 0];
         let diaries: Vec<Diary> = thread::scope(|scope| {
             let workers: Vec<_> = (0..WORKERS)
                 .map(|index| {
@@ -236,7 +262,7 @@ impl Storm {
         let mut now = self.begin();
         for step in 0..STEPS {
             time.step(now);
-            now += match random.below(60) {
+            now += match random.below(if self.restless { 6 } else { 60 }) {
                 0 if self.jumps => self.limits.fill_ns() + MINUTE,
                 1 if self.jumps => random.below(self.limits.fill_ns()),
                 2 if self.jumps => 3 * SECOND,
@@ -276,14 +302,20 @@ impl Storm {
             if let Some(other) = self.other_limits
                 && random.one_in(50)
             {
-                let new = if limits.rpm == other.rpm {
+                let new = if limits.capacity() == other.capacity() {
                     self.limits
                 } else {
                     other
                 };
                 sky.node.set_limits(new.rpm, new.burst, new.block_ms, now);
+                // The time since a bucket's last refill counts at the new rate, and a blocked bucket's was long ago.
+                let faster = if new.rpm > limits.rpm {
+                    self.most().capacity()
+                } else {
+                    0
+                };
                 for line in &mut lines {
-                    line.credit[step] += new.capacity().saturating_sub(limits.capacity());
+                    line.credit[step] += faster + new.capacity().saturating_sub(limits.capacity());
                 }
                 limits = new;
             }
@@ -306,6 +338,14 @@ impl Storm {
             most.burst = most.burst.max(other.burst);
         }
         most
+    }
+
+    fn strangers_per_batch(&self) -> u64 {
+        match (self.strangers, self.restless) {
+            (false, _) => 0,
+            (true, false) => 1,
+            (true, true) => 30,
+        }
     }
 
     /// Without a block a refusal says only when the next tokens come; a reset lifts a block that others still know.
@@ -341,7 +381,7 @@ impl Storm {
                 sky.finished[index].fetch_add(1, SeqCst);
                 diary.note(sky, key, kind, cost, (before, after), verdict.err());
             }
-            if self.strangers {
+            for _ in 0..self.strangers_per_batch() {
                 let stranger = self.who(1_000 + random.below(1 << 20), random.below(3));
                 let (org, ip) = (
                     stranger.org.as_deref().map(OrgKey::new),
