@@ -25,7 +25,7 @@ pub use shard::Setup;
 
 use crate::metrics::{self, CloseReason};
 use crate::net::{
-    Accept, Driver, Incoming, Stream, Tcp, Writer, catch_panic, run, sleep_ms, spawn,
+    Accept, Driver, Incoming, Reader, Stream, Tcp, Writer, catch_panic, run, sleep_ms, spawn,
 };
 
 /// Shortest and longest pause of the accept loop when descriptors have run out.
@@ -119,7 +119,7 @@ async fn connection(client: Client<Tcp>, shard: Rc<Shard<Tcp>>) {
     shard.count(metrics::Core::connection_opened);
     let bound = shard.setup.connections_max;
     let reason = if shard.is_draining() {
-        turn_away(client, DRAINING, &shard).await;
+        refuse_newcomer(client, &shard).await;
         CloseReason::Draining
     } else if open <= bound || shard.sweep.evict_oldest_idle() {
         match catch_panic(serve(client, &shard)).await {
@@ -139,6 +139,19 @@ async fn connection(client: Client<Tcp>, shard: Rc<Shard<Tcp>>) {
     };
     shard.count(|core| core.connection_closed(reason));
     shard.connections.set(shard.connections.get() - 1);
+}
+
+/// Whoever has asked already, or does so before the next sweep of idle connections, is told why not.
+async fn refuse_newcomer<S: Stream>(mut client: Client<S>, shard: &Shard<S>) {
+    let inbox = std::mem::take(&mut client.inbox);
+    client.reader.idle(true);
+    let read;
+    (read, client.inbox) = client.reader.read(inbox, shard.deadlines.after(0)).await;
+    client.reader.idle(false);
+    client.inbox.clear();
+    if matches!(read, Ok(count) if count > 0) {
+        turn_away(client, DRAINING, shard).await;
+    }
 }
 
 async fn turn_away<S: Stream>(mut client: Client<S>, answer: &[u8], shard: &Shard<S>) {
