@@ -9,6 +9,8 @@ mod runtime;
 mod stream;
 mod sweep;
 mod tcp;
+#[cfg(test)]
+mod tests;
 
 pub use buffer::{Buf, Pool};
 pub use listen::{Accept, Incoming, bind, listeners};

@@ -78,6 +78,10 @@ pub trait Writer: 'static {
     /// Breaks the connection so that the peer cannot take what it got for complete (a reset, not an end).
     fn abort(&self);
 
+    /// While true, losing this connection for whatever reason (also the process's end) is a reset and not an end: for a
+    /// message whose end is the connection's.
+    fn reset_when_lost(&self, on: bool);
+
     /// Sets the deadline of the read that is in flight in the other direction.
     fn answer_by(&self, deadline_ms: u64);
 

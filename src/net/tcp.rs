@@ -7,6 +7,7 @@
 )]
 
 use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -18,7 +19,7 @@ use monoio::io::{
     Splitable,
 };
 use monoio::net::TcpStream;
-use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt};
 
 use super::Buf;
 use super::stream::{Broken, Reader, Stream, Writer};
@@ -32,6 +33,13 @@ fn is_cancelled(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::CANCELED.raw_os_error())
 }
 
+/// Operations of one connection that may complete at once in a row before it stands back. On epoll a peer that is always
+/// ready (pipelined cheap requests, a fast download) would otherwise never let go of the worker; io_uring always waits.
+const STREAK_MAX: u32 = 64;
+
+/// How long it stands back: a timer, because a task that wakes itself runs again before anything else does.
+const STAND_BACK_MS: u64 = 1;
+
 /// TCP through the runtime.
 #[derive(Debug)]
 pub struct Tcp;
@@ -42,6 +50,8 @@ struct Registration {
     watch: Rc<Watch>,
     fd: RawFd,
     sweep: Rc<Sweep>,
+    /// Operations in a row that did not have to wait.
+    streak: Cell<u32>,
 }
 
 impl Drop for Registration {
@@ -63,7 +73,17 @@ pub struct TcpReader {
 pub struct TcpWriter {
     registration: Rc<Registration>,
     finished: Cell<bool>,
+    reset_when_lost: Cell<bool>,
     half: OwnedWriteHalf<TcpStream>,
+}
+
+impl Drop for TcpWriter {
+    fn drop(&mut self) {
+        // The runtime's half ends its direction when dropped: too late for a reset then.
+        if self.reset_when_lost.get() {
+            self.abort();
+        }
+    }
 }
 
 /// Splits an open stream and puts it under the sweep.
@@ -76,6 +96,7 @@ pub(super) fn adopt(stream: TcpStream) -> (TcpReader, TcpWriter) {
         watch: sweep.register(fd),
         fd,
         sweep,
+        streak: Cell::new(0),
     });
     let (read, write) = stream.into_split();
     (
@@ -86,6 +107,7 @@ pub(super) fn adopt(stream: TcpStream) -> (TcpReader, TcpWriter) {
         TcpWriter {
             registration,
             finished: Cell::new(false),
+            reset_when_lost: Cell::new(false),
             half: write,
         },
     )
@@ -113,22 +135,48 @@ impl Registration {
     fn why(&self) -> Broken {
         self.watch.fired().unwrap_or(Broken::Failed)
     }
+
+    /// Lets others run when this connection has not had to wait for long.
+    async fn take_turn(&self) {
+        if self.streak.get() >= STREAK_MAX {
+            self.streak.set(0);
+            super::sleep_ms(STAND_BACK_MS).await;
+        }
+    }
+
+    /// Runs an operation and notes whether it had to wait.
+    async fn noted<F: Future>(&self, operation: F) -> F::Output {
+        let mut operation = std::pin::pin!(operation);
+        let mut streak = self.streak.get().saturating_add(1);
+        let output = poll_fn(|context| {
+            let polled = operation.as_mut().poll(context);
+            if polled.is_pending() {
+                streak = 0;
+            }
+            polled
+        });
+        let output = output.await;
+        self.streak.set(streak);
+        output
+    }
 }
 
 impl Reader for TcpReader {
     async fn read(&mut self, buf: Buf, deadline_ms: u64) -> (Result<usize, Broken>, Buf) {
-        let watch = &self.registration.watch;
-        if let Some(why) = watch.fired() {
+        let registration = &self.registration;
+        registration.take_turn().await;
+        if let Some(why) = registration.watch.fired() {
             return (Err(why), buf);
         }
-        watch.read_until(deadline_ms);
-        let (result, buf) = if watch.is_idle() && buf.room() > PARKED_BYTES {
-            let handle = watch.cancel_handle();
-            self.half.cancelable_read(buf, handle).await
+        registration.watch.read_until(deadline_ms);
+        let (result, buf) = if registration.watch.is_idle() && buf.room() > PARKED_BYTES {
+            let handle = registration.watch.cancel_handle();
+            registration
+                .noted(self.half.cancelable_read(buf, handle))
+                .await
         } else {
-            self.half.read(buf).await
+            registration.noted(self.half.read(buf)).await
         };
-        let registration = &self.registration;
         registration.watch.read_until(u64::MAX);
         let result = match result {
             Ok(0) => registration.watch.fired().map_or(Ok(0), Err),
@@ -171,9 +219,10 @@ impl Writer for TcpWriter {
     ) -> (Result<(), Broken>, Buf) {
         let mut left = count.min(buf.len());
         while left > 0 {
+            self.registration.take_turn().await;
             self.registration.watch.write_until(deadline_ms);
             buf.announce(left);
-            let (result, written) = self.half.write(buf).await;
+            let (result, written) = self.registration.noted(self.half.write(buf)).await;
             buf = written;
             self.registration.watch.write_until(u64::MAX);
             match result {
@@ -197,6 +246,13 @@ impl Writer for TcpWriter {
     fn abort(&self) {
         // Dissolving the association sends RST at once; closing alone would send an ordinary end first.
         let _ = rustix::net::connect_unspec(self.registration.borrow());
+    }
+
+    fn reset_when_lost(&self, on: bool) {
+        self.reset_when_lost.set(on);
+        // The process's end closes sockets without asking us: a zero linger time makes that a reset.
+        let linger = on.then_some(Duration::ZERO);
+        let _ = sockopt::set_socket_linger(self.registration.borrow(), linger);
     }
 
     fn answer_by(&self, deadline_ms: u64) {

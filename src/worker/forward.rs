@@ -372,18 +372,21 @@ async fn relay_answer<S: Stream>(
         write_ms: times.write,
     };
     let ground = (&shard.deadlines, &shard.buffers);
+    // Closing would say "complete" to a client that reads until then.
     let until_close = !head.keep && head.body.ends_with_close();
+    if until_close {
+        to.reset_when_lost(true);
+    }
     let (moved, pipe) = pump(from, to, &mut head.body, pipe, pace, ground).await;
+    if until_close && moved.is_ok() {
+        to.reset_when_lost(false);
+    }
     let keep = match moved {
         Ok(()) if head.keep => Ok(()),
         Ok(()) if shard.is_draining() => Err(CloseReason::Draining),
         Ok(()) => Err(CloseReason::KeepAliveOff),
         Err(Cut::Sink(broken) | Cut::Source(broken @ Broken::Gone)) => Err(client_broke(broken)),
         Err(Cut::Ended | Cut::Source(_) | Cut::Malformed(_) | Cut::TooLarge) => {
-            if until_close {
-                // Closing would say "complete" to a client that reads until then.
-                to.abort();
-            }
             Err(CloseReason::UpstreamBroken)
         }
     };

@@ -25,7 +25,7 @@ pub use shard::Setup;
 
 use crate::metrics::{self, CloseReason};
 use crate::net::{
-    Accept, Driver, Incoming, Stream, Tcp, Writer, catch_panic, run, sleep_ms, spawn,
+    Accept, Driver, Incoming, Reader, Stream, Tcp, Writer, catch_panic, run, sleep_ms, spawn,
 };
 
 /// Shortest and longest pause of the accept loop when descriptors have run out.
@@ -33,6 +33,14 @@ const BACK_OFF_MS: std::ops::RangeInclusive<u64> = 10..=500;
 
 /// How long a draining worker still accepts: connections that the kernel queued would otherwise be reset.
 const DRAIN_ACCEPT_MS: u64 = 100;
+
+/// Connections beyond the bound that are told so at the same time; more are closed without a word.
+const TURNED_AWAY_MAX: usize = 64;
+
+/// Told to a client that comes while the gateway drains.
+const DRAINING: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\
+    Content-Length: 72\r\nRetry-After: 1\r\nConnection: close\r\n\r\n\
+    {\"error\":\"Service Unavailable\",\"message\":\"The gateway is shutting down\"}";
 
 /// Told to a client that finds no room; complete, because it is written before anything is read.
 const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\
@@ -48,13 +56,14 @@ pub fn work(driver: Driver, listener: TcpListener, setup: Setup) -> std::io::Res
         let incoming = Incoming::new(listener)?;
         let shard = Rc::new(Shard::<Tcp>::new(setup));
         spawn(accept_loop(Rc::clone(&incoming), Rc::clone(&shard)));
-        keep_time(&incoming, &shard).await;
+        keep_time(incoming, &shard).await;
         Ok(())
     })?
 }
 
 /// The worker's clock: sweeps, settles, refreshes; ends when draining is complete.
-async fn keep_time(incoming: &Incoming, shard: &Rc<Shard<Tcp>>) {
+async fn keep_time(incoming: Rc<Incoming>, shard: &Rc<Shard<Tcp>>) {
+    let mut incoming = Some(incoming);
     while !shard.is_draining() {
         sleep_ms(TICK_MS).await;
         shard.tick();
@@ -66,11 +75,13 @@ async fn keep_time(incoming: &Incoming, shard: &Rc<Shard<Tcp>>) {
         sleep_ms(TICK_MS).await;
         shard.tick();
         drained_ms += TICK_MS;
-        if drained_ms >= DRAIN_ACCEPT_MS {
+        // Dropped, too: a socket that still listened would let clients wait in its queue for as long as the drain takes.
+        if drained_ms >= DRAIN_ACCEPT_MS
+            && let Some(incoming) = incoming.take()
+        {
             incoming.stop();
         }
     }
-    incoming.stop();
     shard.finish();
 }
 
@@ -106,11 +117,18 @@ async fn connection(client: Client<Tcp>, shard: Rc<Shard<Tcp>>) {
     let open = shard.connections.get() + 1;
     shard.connections.set(open);
     shard.count(metrics::Core::connection_opened);
-    let reason = if open > shard.setup.connections_max && !shard.sweep.evict_oldest_idle() {
-        Box::pin(turn_away(client, &shard)).await;
-        CloseReason::Overload
-    } else {
+    let bound = shard.setup.connections_max;
+    let reason = if shard.is_draining() {
+        refuse_newcomer(client, &shard).await;
+        CloseReason::Draining
+    } else if open <= bound || shard.sweep.evict_oldest_idle() {
         live(client, &shard).await
+    } else {
+        // Each of them holds a descriptor while it is told, and a flood would take those that the others need.
+        if open <= bound.saturating_add(TURNED_AWAY_MAX) {
+            turn_away(client, OVERLOADED, &shard).await;
+        }
+        CloseReason::Overload
     };
     shard.count(|core| core.connection_closed(reason));
     shard.connections.set(shard.connections.get() - 1);
@@ -136,14 +154,28 @@ async fn live<S: Stream>(mut client: Client<S>, shard: &Shard<S>) -> CloseReason
     }
 }
 
-async fn turn_away<S: Stream>(mut client: Client<S>, shard: &Shard<S>) {
+/// Whoever has asked already, or does so before the next sweep of idle connections, is told why not.
+async fn refuse_newcomer<S: Stream>(mut client: Client<S>, shard: &Shard<S>) {
+    let inbox = std::mem::take(&mut client.inbox);
+    client.reader.idle(true);
+    let read;
+    (read, client.inbox) = client.reader.read(inbox, shard.deadlines.after(0)).await;
+    client.reader.idle(false);
+    client.inbox.clear();
+    if matches!(read, Ok(count) if count > 0) {
+        turn_away(client, DRAINING, shard).await;
+    }
+}
+
+async fn turn_away<S: Stream>(mut client: Client<S>, answer: &[u8], shard: &Shard<S>) {
     let mut out = std::mem::take(&mut client.inbox);
-    out.out().extend_from_slice(OVERLOADED);
+    out.out().extend_from_slice(answer);
     let count = out.len();
     let deadline = shard.deadlines.after(1_000);
     let (_, out) = client.writer.write(out, count, deadline).await;
     client.inbox = out;
     client.linger(CloseReason::Overload, shard).await;
+    shard.buffers.put(client.inbox);
 }
 
 /// An IPv4 client on an IPv6 socket is an IPv4 client.

@@ -366,3 +366,7 @@ pub(super) async fn discard<R: Reader>(
         }
     }
 }
+
+#[cfg(test)]
+#[path = "relay_tests.rs"]
+mod tests;

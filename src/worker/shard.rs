@@ -27,6 +27,10 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
+    pub(super) fn new(sweep: Rc<Sweep>) -> Self {
+        Self { sweep }
+    }
+
     pub(super) fn after(&self, ms: u64) -> u64 {
         // The sweep's time is up to one tick old: a limit is never shorter than it says.
         self.sweep
@@ -99,9 +103,7 @@ impl<S: Stream> Shard<S> {
             }),
             buffers: Pool::default(),
             upstreams: Upstreams::new(snapshot.rules.config.services.len()),
-            deadlines: Deadlines {
-                sweep: Rc::clone(&sweep),
-            },
+            deadlines: Deadlines::new(Rc::clone(&sweep)),
             sweep,
             log,
             labels,
