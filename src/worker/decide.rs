@@ -152,7 +152,8 @@ fn judge<S: Stream>(
             }
             ticket.permit().write_fields(facts.own.out());
             let mut out = shard.buffers.small();
-            heads::write_request(request, &ticket, peer, &facts, snapshot, out.out());
+            let id_line = heads::first_line(&facts.own);
+            heads::write_request(request, &ticket, peer, id_line, snapshot, out.out());
             let idempotent =
                 !matches!(request.method, Method::Post | Method::Patch | Method::Other);
             let exchange = Exchange {

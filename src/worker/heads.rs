@@ -48,12 +48,13 @@ pub(super) fn first_line(own: &Buf) -> &[u8] {
     own.get(..end).unwrap_or_default()
 }
 
-/// The request's head for its service: DESIGN "Identity", HTTP.md "hop-by-hop".
-pub(super) fn write_request(
+/// The request's head for its service: DESIGN "Identity", HTTP.md "hop-by-hop". `id_line` is the line of its identifier. Values
+/// only, and public, so that a fuzzer can read what a worker would send.
+pub fn write_request(
     request: &Request<'_, '_>,
     ticket: &Ticket,
     peer: IpAddr,
-    facts: &Facts,
+    id_line: &[u8],
     snapshot: &Snapshot,
     out: &mut Vec<u8>,
 ) {
@@ -76,7 +77,7 @@ pub(super) fn write_request(
         out.extend_from_slice(identity.upstream_fields());
     }
     write_forwarding(request, ticket, peer, trusted, snapshot, out);
-    out.extend_from_slice(first_line(&facts.own));
+    out.extend_from_slice(id_line);
     write::request_body_framing(out, request.body);
     out.extend_from_slice(b"\r\n");
 }

@@ -21,6 +21,7 @@ use connection::{Client, park, serve};
 use shard::{Shard, TICK_MS};
 
 pub use admit::{Admitted, Checks, Refused, Ticket, admit};
+pub use heads::write_request;
 pub use shard::Setup;
 
 use crate::metrics::{self, CloseReason};
