@@ -10,7 +10,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{Gateway, SECRET, gateway, token, upstream};
+use support::{Gateway, Plan, SECRET, gateway, token, upstream};
 
 /// `2024-01-15 10:30:00 - INFO - ` cut off, its shape checked; what follows is returned.
 fn after_stamp<'a>(line: &'a str, level: &str) -> &'a str {
@@ -32,10 +32,15 @@ fn flush(gw: &Gateway) {
     gw.log_line("the marker", |line| line.contains("/api/v1/marker - 200"));
 }
 
+/// Lines of several workers come in the order in which their buffers are written; here the order within one is looked at.
+fn one_worker() -> Plan {
+    gateway().env("GATEWAY_WORKERS", "1")
+}
+
 #[test]
 fn a_request_is_the_seeds_two_lines() {
     let up = upstream();
-    let gw = gateway().backend(&up).analyzer(&up, "").start();
+    let gw = one_worker().backend(&up).analyzer(&up, "").start();
     assert_eq!(
         gw.post("/analyzer/analyze")
             .bearer(&token().org(1).user(123))
@@ -75,7 +80,7 @@ fn a_request_is_the_seeds_two_lines() {
 #[test]
 fn refused_requests_are_logged_with_their_status() {
     let up = upstream();
-    let gw = gateway().backend(&up).start();
+    let gw = one_worker().backend(&up).start();
     gw.get("/api/v1/secret-place").send();
     gw.get("/nowhere")
         .bearer(&token().org("acme").user("bob"))
@@ -93,7 +98,7 @@ fn refused_requests_are_logged_with_their_status() {
 #[test]
 fn json_lines_are_json_objects() {
     let up = upstream();
-    let gw = gateway().backend(&up).env("LOG_FORMAT", "json").start();
+    let gw = one_worker().backend(&up).env("LOG_FORMAT", "json").start();
     assert_eq!(
         gw.get("/api/v1/json")
             .bearer(&token().org(1).user("a\"b\\c"))
@@ -128,7 +133,7 @@ fn json_lines_are_json_objects() {
 #[test]
 fn nothing_a_client_sends_breaks_a_line() {
     let up = upstream();
-    let gw = gateway().backend(&up).start();
+    let gw = one_worker().backend(&up).start();
     let attacks = [
         "GET /api/v1/a%0a2024-01-15%20-%20INFO%20-%20forged HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /\x1b[31mred HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -154,7 +159,10 @@ fn nothing_a_client_sends_breaks_a_line() {
 #[test]
 fn without_request_lines_warnings_remain() {
     let up = upstream();
-    let gw = gateway().backend(&up).env("LOG_REQUESTS", "false").start();
+    let gw = one_worker()
+        .backend(&up)
+        .env("LOG_REQUESTS", "false")
+        .start();
     let ok = gw.get("/api/v1/quiet").bearer(&token()).send();
     assert!(
         ok.field("x-response-time").is_some(),
@@ -179,7 +187,7 @@ fn levels_filter_and_are_read_in_any_case() {
         ("Error", false, false),
         ("DEBUG", true, true),
     ] {
-        let gw = gateway().backend(&up).env("LOG_LEVEL", level).start();
+        let gw = one_worker().backend(&up).env("LOG_LEVEL", level).start();
         assert_eq!(gw.get("/api/v1/fine").bearer(&token()).send().status, 200);
         assert_eq!(gw.get("/analyzer/down").bearer(&token()).send().status, 502);
         let warned = |line: &str| line.contains("- WARNING -") && line.contains("analyzer");
@@ -202,7 +210,7 @@ fn levels_filter_and_are_read_in_any_case() {
 #[test]
 fn a_fault_of_a_service_is_one_warning_with_its_name_and_no_secret() {
     let up = upstream().answers("nonsense\r\n\r\n");
-    let gw = gateway().backend(&up).env("LOG_LEVEL", "DEBUG").start();
+    let gw = one_worker().backend(&up).env("LOG_LEVEL", "DEBUG").start();
     let token = token().org(1).user(2);
     assert_eq!(gw.get("/api/v1/broken").bearer(&token).send().status, 502);
     gw.log_line("the access line", |line| {
