@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use dbpower_gateway::limit::{Info, Permit, Policy, Refusal};
 
-use crate::limit_support::{Limits, MS, Who, World, limits};
+use crate::limit_support::{Limits, Who, World, limits};
 
 /// One line of the table: what happens, and what is seen.
 pub enum Step {
