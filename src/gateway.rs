@@ -30,8 +30,8 @@ const DESCRIPTORS_MIN: usize = 256;
 pub enum StartError {
     /// A value is wrong that only building could find.
     Config(String),
-    /// A port could not be listened on.
-    Listen(SocketAddr, std::io::Error),
+    /// A port could not be listened on; the settings that name it.
+    Listen(&'static str, SocketAddr, std::io::Error),
     /// Too few descriptors.
     Descriptors(usize),
     /// A thread or a runtime could not be made.
@@ -46,7 +46,9 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(what) => write!(f, "{what}"),
-            Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::Listen(settings, address, error) => {
+                write!(f, "cannot listen on {address} ({settings}): {error}")
+            }
             Self::Descriptors(count) => write!(
                 f,
                 "only {count} file descriptors are allowed, at least {DESCRIPTORS_MIN} are needed \
@@ -117,9 +119,10 @@ struct Shared {
 fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError> {
     let rules = Arc::new(Rules::new(Arc::clone(config)).map_err(StartError::Config)?);
     let (address, listeners) = net::listeners(config.listen, config.workers)
-        .map_err(|error| StartError::Listen(config.listen, error))?;
+        .map_err(|error| StartError::Listen("GATEWAY_HOST, GATEWAY_PORT", config.listen, error))?;
     let ops = control::bind_ops(config).map_err(|error| {
-        StartError::Listen(config.ops.map_or(config.listen, |ops| ops.listen), error)
+        let listen = config.ops.map_or(config.listen, |ops| ops.listen);
+        StartError::Listen("OPS_HOST, OPS_PORT", listen, error)
     })?;
     let driver = net::detect();
     announce(config, &rules, address, driver);

@@ -1,6 +1,14 @@
 //! The guarantee of LIMITS.md 2 from outside: random histories against the exact bucket, the checker of section 7 over real
 //! threads, and that no token is lost for ever. Not the vectors and not memory. Invariant: all time is simulated; what the threads
 //! do depends on their real order, but no right limiter fails for any order.
+//!
+//! Mistakes planted in a copy of the limiter, and the tests here that failed: refill without the cap of C (three of four); cap C
+//! instead of C - lent (threads, histories with slices); a bucket evicted that is not full, or blocked, or changed meanwhile (threads); a
+//! slice settled without a look at the generation, its slot evicted while lent (threads, histories with slices; with either
+//! alone nothing is lost, or `limit_vectors` finds it); a token lent twice, a slice dropped or settled by half, a token not given back
+//! (`every_token…` and others); a block that is prolonged, begun while tokens are lent or not lifted; a slot of its own for a key whose
+//! overflow bucket is not full. Not found here, since it takes a thread that stops between two instructions: refill bounded by
+//! the room after the lock alone, an overflow bucket not looked at again under the shard's guard.
 #![allow(
     clippy::panic,
     clippy::too_many_lines,
@@ -17,9 +25,7 @@ mod storm;
 use std::net::{IpAddr, Ipv4Addr};
 
 use dbpower_gateway::limit::{Key, Policy, Refusal};
-use limit_support::{
-    Bucket, Limits, MINUTE, MS, Random, SECOND, TICK, Who, World, limits, retry_after,
-};
+use limit_support::{Bucket, Limits, MINUTE, MS, Random, TICK, Who, World, limits, retry_after};
 use storm::{CALM, Outcome, STORMS, Storm};
 
 const CORES: usize = 4;
@@ -203,7 +209,11 @@ fn lent_history(seed: u64) -> (u64, u64) {
     );
     let (rpm, capacity, minute) = (u64::from(limits.rpm), limits.capacity(), MINUTE);
     let hidden = CORES as u64 * 64_u64.min(capacity / (2 * CORES as u64));
-    let mut world = World::new(limits.settings(CORES, true), random.below(MINUTE));
+    // In every third history strangers press for the key's slot; then it may have to share, and is refused more often.
+    let strangers = seed.is_multiple_of(3);
+    let mut settings = limits.settings(CORES, true);
+    settings.keys_max = if strangers { 4 } else { settings.keys_max };
+    let mut world = World::new(settings, random.below(MINUTE));
     let (mut upper, mut lower) = (capacity * minute, (capacity - hidden) * minute);
     let mut blocked_until = 0;
     let (mut next_tick, mut pause, mut idle) = (world.now + TICK, 1, 0);
@@ -237,6 +247,17 @@ fn lent_history(seed: u64) -> (u64, u64) {
             nth / 700 % CORES
         };
         let at = format!("seed {seed}, step {nth}, {limits:?}, cost {cost}");
+        for _ in 0..if strangers { 3 } else { 0 } {
+            let stranger = Some(ip(random.below(1 << 20)));
+            let _ = world.take(
+                random.index(CORES),
+                Who {
+                    org: None,
+                    ip: stranger,
+                },
+                1,
+            );
+        }
         match world.take(
             core,
             Who {
@@ -261,7 +282,7 @@ fn lent_history(seed: u64) -> (u64, u64) {
                 }
                 // One more: a fraction of a token is worth nothing yet.
                 assert!(
-                    lower < price + (hidden + 1) * minute,
+                    strangers || lower < price + (hidden + 1) * minute,
                     "{at}: refused with {} tokens",
                     lower / minute
                 );
@@ -272,19 +293,19 @@ fn lent_history(seed: u64) -> (u64, u64) {
         }
     }
     assert!(served > 50, "seed {seed}: {served} served");
-    (world.served_by_slices(), refused)
+    (world.served_from_slices(), refused)
 }
 
 #[test]
 fn with_slices_the_verdicts_stay_between_two_exact_buckets() {
-    let (mut served_by_slices, mut refused) = (0, 0);
+    let (mut from_slices, mut refused) = (0, 0);
     for seed in 1..=100 {
         let counts = lent_history(seed);
-        (served_by_slices, refused) = (served_by_slices + counts.0, refused + counts.1);
+        (from_slices, refused) = (from_slices + counts.0, refused + counts.1);
     }
     assert!(
-        served_by_slices > 10_000,
-        "only {served_by_slices} requests were served from slices"
+        from_slices > 10_000,
+        "only {from_slices} requests were served from slices"
     );
     assert!(refused > 10_000, "only {refused} refused");
 }
@@ -420,44 +441,5 @@ fn every_token_that_is_not_admitted_is_still_there() {
             total += 1;
         }
         assert_eq!(total, 10_000, "seed {seed}: all that the bucket ever gave");
-    }
-}
-
-#[test]
-fn a_block_outlives_a_full_bucket_and_a_full_table() {
-    // The block lasts ten minutes, the bucket is full after 72 seconds: it has to stay all the same.
-    for slices in [false, true] {
-        let limits = limits(100, 20, 600_000);
-        let settings = dbpower_gateway::limit::Settings {
-            keys_max: 8,
-            ..limits.settings(2, slices)
-        };
-        let mut world = World::new(settings, 0);
-        let blocked = Who {
-            org: Some("1"),
-            ip: None,
-        };
-        for nth in 0..=limits.capacity() {
-            assert_eq!(world.take(0, blocked, 1).is_ok(), nth < limits.capacity());
-        }
-        for second in 1..600 {
-            world.now = second * SECOND;
-            for stranger in 0..10 {
-                let address = Some(ip(second * 10 + stranger));
-                let _ = world.take(
-                    1,
-                    Who {
-                        org: None,
-                        ip: address,
-                    },
-                    1,
-                );
-            }
-            let refusal = world.take(usize::from(second % 2 == 0), blocked, 1).err();
-            let left = refusal.map(|refusal| u64::from(refusal.retry_after_s));
-            assert_eq!(left, Some(600 - second), "after {second} s");
-        }
-        world.now = 600 * SECOND;
-        assert!(world.take(0, blocked, 100).is_ok(), "the block is over");
     }
 }

@@ -1,6 +1,9 @@
 //! Ten million keys against one node: memory stays within the stated bound, and nobody gets rid of a block or of an empty bucket by
 //! pressing it out of the table. Not the bound of a single key (`limit_exact.rs`). Invariant: one test in this file, since the
-//! allocator counts for the whole process.
+//! allocator counts for the whole process; only the first thread moves the clock, so every verdict on a suspect is known.
+//!
+//! Mistakes planted in a copy of the limiter that fail here: a bucket evicted that is not full, a table four times as large as it says,
+//! evicted keys that stay in the map.
 #![allow(clippy::panic, reason = "a test may fail loudly")]
 
 mod limit_support;
@@ -62,7 +65,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 const KEYS: u64 = 10_000_000;
-const KEYS_MAX: usize = 100_000;
+const KEYS_MAX: usize = 60_000;
 const THREADS: usize = 2;
 const LIMITS: Limits = limits(100, 20, 60_000);
 /// A suspect is asked, and a tick is thought of, after so many keys.
@@ -78,7 +81,7 @@ struct Pace {
 }
 
 impl Pace {
-    const AHEAD_MAX: u64 = 50_000;
+    const AHEAD_MAX: u64 = 20_000;
 
     fn wait_for_the_other(&self, thread: usize, nth: u64) {
         self.done[thread].store(nth, Relaxed);
@@ -101,16 +104,11 @@ impl Drop for Running<'_> {
     }
 }
 
-/// The time until the first thread's next key, in ns. For the first quarter slots come free as fast as keys come, so each key has one
+/// The time until the first thread's next key, in ns. For the first sixth slots come free as fast as keys come, so each key has one
 /// of its own and presses another out; then they come far faster, with lulls, and share overflow buckets.
 fn pause(nth: u64) -> u64 {
-    if nth < 1_200_000 {
-        48_000
-    } else if nth / 200_000 % 4 == 3 {
-        72_000
-    } else {
-        1_000
-    }
+    let lull = nth < 800_000 || nth / 200_000 % 4 == 3;
+    if lull { 72_000 } else { 1_000 }
 }
 
 /// Asks for the `n`-th key: an organization, an IPv4 address, or an IPv6 network.
@@ -244,7 +242,7 @@ fn flood(node: &Arc<Node>, thread: usize, pace: &Pace) -> (Core, u64) {
             // All that is there, and one more.
             while now >= suspect.from && suspect.ask(&mut core, now) {}
         }
-        if nth == 1_000_000 || nth == 3_000_000 {
+        if nth == 500_000 || nth == 3_000_000 {
             let bucket = || Bucket::full(unblocked, now);
             let first = FIRST_LATE + nth + 10 * thread as u64;
             late.extend((first..first + 6).map(|key| Late {
@@ -306,7 +304,7 @@ fn ten_million_keys_do_not_free_a_suspect_nor_fill_the_memory() {
         counters.iter().all(|counters| counters.overflow > 1_000),
         "{counters:?}"
     );
-    assert!(served.iter().sum::<u64>() > KEYS / 5, "{served:?}");
+    assert!(served.iter().sum::<u64>() > KEYS / 8, "{served:?}");
     let passed = pace.clock.load(Relaxed) - MINUTE;
     assert!(
         passed > 80 * SECOND,

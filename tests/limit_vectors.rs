@@ -1,11 +1,17 @@
 //! The test vectors G1 to G22 of LIMITS.md, word by word, on a node without Redis and with an injected clock: first on one core
-//! without slices, then those that must hold unchanged with slices, on one core and over four. Not the guarantee itself
-//! (`limit_exact.rs`) and not a flood of keys (`limit_flood.rs`). Invariant: every number expected here stands in LIMITS.md.
+//! without slices, then those that must hold unchanged with slices, on one core and over four; and what a full table keeps. Not
+//! the guarantee itself (`limit_exact.rs`), not a flood (`limit_flood.rs`). Invariant: every number of a vector stands in LIMITS.md.
+//!
+//! Mistakes planted in a copy of the limiter that fail here: refill without the cap of C, a slot evicted while it is blocked or lent,
+//! a token not given back, a block that is prolonged or survives a reset, a peek that starts no block, a lower limit that takes
+//! nothing, slices that hold one token more or settle by half.
 #![allow(clippy::panic, reason = "a test may fail loudly")]
 
 mod limit_support;
 #[path = "limit_support/stories.rs"]
 mod stories;
+
+use std::net::{IpAddr, Ipv6Addr};
 
 use dbpower_gateway::limit::{Info, Key, Policy, Refusal, Settings};
 use limit_support::{MINUTE, MS, SECOND, TICK, Who, World, limits};
@@ -43,7 +49,7 @@ fn with_slices_the_same_on_one_core_and_in_sum_over_four() {
                 if hot {
                     warm(&mut stage);
                 }
-                let (start, slices_before) = (stage.world.now, stage.world.served_by_slices());
+                let (start, slices_before) = (stage.world.now, stage.world.served_from_slices());
                 let rows = story
                     .rows
                     .iter()
@@ -65,7 +71,7 @@ fn with_slices_the_same_on_one_core_and_in_sum_over_four() {
                     story.name
                 );
                 if hot && rows.clone().next().is_some() {
-                    let slices = stage.world.served_by_slices() - slices_before;
+                    let slices = stage.world.served_from_slices() - slices_before;
                     assert!(slices > 0, "the warmed key was never served from a slice");
                 }
             }
@@ -358,4 +364,104 @@ fn a_peek_takes_nothing_but_blocks_and_a_charge_takes() {
         off.charge(0, ip, 1);
         assert_eq!(off.peek(0, ip, 1), Ok(()));
     }
+}
+
+/// An address that nobody asks from again.
+fn stranger_ip(n: u64) -> Option<IpAddr> {
+    Some(Ipv6Addr::from(u128::from(n) << 64).into())
+}
+
+#[test]
+fn a_block_outlives_a_full_bucket_and_a_full_table() {
+    // The block lasts ten minutes, the bucket is full after 72 seconds: it has to stay all the same.
+    for slices in [false, true] {
+        let limits = limits(100, 20, 600_000);
+        let settings = Settings {
+            keys_max: 8,
+            ..limits.settings(2, slices)
+        };
+        let mut world = World::new(settings, 0);
+        let blocked = Who {
+            org: Some("1"),
+            ip: None,
+        };
+        for nth in 0..=limits.capacity() {
+            assert_eq!(world.take(0, blocked, 1).is_ok(), nth < limits.capacity());
+        }
+        for second in 1..600 {
+            world.now = second * SECOND;
+            for stranger in 0..10 {
+                let address = stranger_ip(second * 10 + stranger);
+                let _ = world.take(
+                    1,
+                    Who {
+                        org: None,
+                        ip: address,
+                    },
+                    1,
+                );
+            }
+            let refusal = world.take(usize::from(second % 2 == 0), blocked, 1).err();
+            let left = refusal.map(|refusal| u64::from(refusal.retry_after_s));
+            assert_eq!(left, Some(600 - second), "after {second} s");
+        }
+        world.now = 600 * SECOND;
+        assert!(world.take(0, blocked, 100).is_ok(), "the block is over");
+    }
+}
+
+#[test]
+fn a_bucket_with_tokens_in_a_slice_is_not_evicted() {
+    let limits = limits(60_000, 0, 0);
+    let settings = Settings {
+        keys_max: 1,
+        ..limits.settings(2, true)
+    };
+    let mut world = World::new(settings, 0);
+    let key = Who {
+        org: Some("1"),
+        ip: None,
+    };
+    // A millisecond brings a token, so the bucket is full all the time. The last of these requests has filled a slice.
+    let mut at_node = 0;
+    for nth in 0..200 {
+        world.now += MS;
+        assert!(world.take(0, key, 1).is_ok());
+        let node = world.cores[0].counters().node;
+        if nth > 100 && node > at_node {
+            break;
+        }
+        at_node = node;
+    }
+    // A stranger comes to the full table and goes; whatever slot it got would be free again soon.
+    world.now += MS;
+    assert!(
+        world
+            .take(
+                1,
+                Who {
+                    org: None,
+                    ip: stranger_ip(1)
+                },
+                1
+            )
+            .is_ok()
+    );
+    world.now += 2 * MS;
+    let mut served = 0;
+    for (core, cost) in [(1, 1_000), (1, 1), (0, 1)] {
+        let before = served;
+        while world.take(core, key, cost).is_ok() {
+            served += u64::from(cost);
+        }
+        assert!(
+            served > before,
+            "nothing for cost {cost} on core {core}: no slice to speak of"
+        );
+    }
+    assert_eq!(
+        served,
+        limits.capacity(),
+        "all that there is, at one moment"
+    );
 }

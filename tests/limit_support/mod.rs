@@ -201,7 +201,7 @@ impl World {
     }
 
     /// Requests that the cores served from their slices.
-    pub(crate) fn served_by_slices(&self) -> u64 {
+    pub(crate) fn served_from_slices(&self) -> u64 {
         self.cores.iter().map(|core| core.counters().slice).sum()
     }
 }

@@ -233,7 +233,7 @@ impl Storm {
             finished: Default::default(),
         };
         let mut limits = self.limits;
-        let mut key_credits = vec![Timeline::default(); 0];
+        let mut lines = Vec::new();
         let diaries: Vec<Diary> = thread::scope(|scope| {
             let workers: Vec<_> = (0..WORKERS)
                 .map(|index| {
@@ -241,7 +241,7 @@ impl Storm {
                     scope.spawn(move || self.work(sky, index, random))
                 })
                 .collect();
-            (limits, key_credits) = self.drive(&sky, &mut time, &mut random);
+            (limits, lines) = self.drive(&sky, &mut time, &mut random);
             workers
                 .into_iter()
                 .filter_map(|worker| worker.join().ok())
@@ -253,7 +253,7 @@ impl Storm {
             "{}, seed {seed}: a worker panicked",
             self.name
         );
-        self.outcome(sky, limits, &key_credits, diaries)
+        self.outcome(sky, limits, &lines, diaries)
     }
 
     /// Steps of about a token; now and then one that fills buckets in part or wholly.
