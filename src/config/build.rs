@@ -40,8 +40,6 @@ impl Config {
                         true
                     }
                 });
-                // A mistyped name is often why another setting is missing: then both belong together.
-                problems.extend(warnings.into_iter().map(Problem::of_source));
                 Err(problems)
             }
         }
