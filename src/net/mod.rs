@@ -18,6 +18,6 @@ pub use runtime::{
     Caught, Driver, catch_panic, descriptors_raised, detect, pin_to_core, race, run, sleep_ms,
     spawn, told_within, usable_cpus,
 };
-pub use stream::{Broken, Reader, Stream, Writer};
+pub use stream::{Broken, Clock, Reader, Stream, Sweeping, Writer};
 pub use sweep::Sweep;
 pub use tcp::{PARKED_BYTES, Tcp, TcpReader, TcpWriter};

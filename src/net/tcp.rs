@@ -22,7 +22,8 @@ use monoio::net::TcpStream;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt};
 
 use super::Buf;
-use super::stream::{Broken, Reader, Stream, Writer};
+use super::clock;
+use super::stream::{Broken, Clock, Reader, Stream, Writer};
 use super::sweep::{Sweep, Watch};
 
 /// Room of the buffer that a parked connection waits with; a read with no more than this is not asked to give it back.
@@ -113,9 +114,28 @@ pub(super) fn adopt(stream: TcpStream) -> (TcpReader, TcpWriter) {
     )
 }
 
+impl Clock for Tcp {
+    fn now_ns() -> u64 {
+        clock::now_ns()
+    }
+
+    fn unix_ms() -> u64 {
+        clock::unix_ms()
+    }
+
+    async fn sleep_ms(ms: u64) {
+        super::sleep_ms(ms).await;
+    }
+}
+
 impl Stream for Tcp {
     type Reader = TcpReader;
     type Writer = TcpWriter;
+    type Sweep = Sweep;
+
+    fn sweep() -> Rc<Sweep> {
+        Sweep::of_thread()
+    }
 
     async fn connect(address: SocketAddr, within_ms: u64) -> io::Result<(TcpReader, TcpWriter)> {
         let opening = TcpStream::connect_addr(address);

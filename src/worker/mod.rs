@@ -26,7 +26,8 @@ pub use shard::Setup;
 
 use crate::metrics::{self, CloseReason};
 use crate::net::{
-    Accept, Driver, Incoming, Reader, Stream, Tcp, Writer, catch_panic, run, sleep_ms, spawn,
+    Accept, Driver, Incoming, Reader, Stream, Sweeping, Tcp, Writer, catch_panic, run, sleep_ms,
+    spawn,
 };
 
 /// Shortest and longest pause of the accept loop when descriptors have run out.
@@ -57,30 +58,30 @@ pub fn work(driver: Driver, listener: TcpListener, setup: Setup) -> std::io::Res
         let incoming = Incoming::new(listener)?;
         let shard = Rc::new(Shard::<Tcp>::new(setup));
         spawn(accept_loop(Rc::clone(&incoming), Rc::clone(&shard)));
-        keep_time(incoming, &shard).await;
+        // Dropped, too: a socket that still listened would let clients wait in its queue for as long as the drain takes.
+        keep_time(&shard, move || incoming.stop()).await;
         Ok(())
     })?
 }
 
-/// The worker's clock: sweeps, settles, refreshes; ends when draining is complete.
-async fn keep_time(incoming: Rc<Incoming>, shard: &Rc<Shard<Tcp>>) {
-    let mut incoming = Some(incoming);
+/// The worker's clock: sweeps, settles, refreshes; ends when draining is complete. `stop` ends the accepting.
+async fn keep_time<S: Stream>(shard: &Shard<S>, stop: impl FnOnce()) {
+    let mut stop = Some(stop);
     while !shard.is_draining() {
-        sleep_ms(TICK_MS).await;
+        S::sleep_ms(TICK_MS).await;
         shard.tick();
     }
     let mut drained_ms = 0;
     while drained_ms < DRAIN_ACCEPT_MS || shard.connections.get() > 0 {
         shard.sweep.end_idle();
         shard.upstreams.close();
-        sleep_ms(TICK_MS).await;
+        S::sleep_ms(TICK_MS).await;
         shard.tick();
         drained_ms += TICK_MS;
-        // Dropped, too: a socket that still listened would let clients wait in its queue for as long as the drain takes.
         if drained_ms >= DRAIN_ACCEPT_MS
-            && let Some(incoming) = incoming.take()
+            && let Some(stop) = stop.take()
         {
-            incoming.stop();
+            stop();
         }
     }
     shard.finish();
@@ -114,7 +115,7 @@ async fn accept_loop(incoming: Rc<Incoming>, shard: Rc<Shard<Tcp>>) {
 }
 
 /// One connection's life, counted; a panic ends it and nothing else.
-async fn connection(client: Client<Tcp>, shard: Rc<Shard<Tcp>>) {
+async fn connection<S: Stream>(client: Client<S>, shard: Rc<Shard<S>>) {
     let open = shard.connections.get() + 1;
     shard.connections.set(open);
     shard.count(metrics::Core::connection_opened);

@@ -15,28 +15,27 @@ use crate::access_log::CoreLog;
 use crate::config::Snapshot;
 use crate::mailbox::Outbox;
 use crate::metrics::{self, CloseReason, Registry, State};
-use crate::net::{Pool, Stream, Sweep, clock};
+use crate::net::{Pool, Stream, Sweeping};
 use crate::reject::Reject;
 
 /// Time between two sweeps: how late a deadline may be noticed.
 pub(super) const TICK_MS: u64 = 20;
 
-/// Deadlines on the sweep's clock: exact to a tick, and free to make.
+/// Deadlines on the last tick's clock: exact to a tick, and free to make.
+#[derive(Default)]
 pub(super) struct Deadlines {
-    sweep: Rc<Sweep>,
+    now_ms: Cell<u64>,
 }
 
 impl Deadlines {
-    pub(super) fn new(sweep: Rc<Sweep>) -> Self {
-        Self { sweep }
+    /// Time of the last tick, on the monotonic clock.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.now_ms.get()
     }
 
     pub(super) fn after(&self, ms: u64) -> u64 {
-        // The sweep's time is up to one tick old: a limit is never shorter than it says.
-        self.sweep
-            .now_ms()
-            .saturating_add(ms)
-            .saturating_add(TICK_MS)
+        // The last tick is up to one tick old: a limit is never shorter than it says.
+        self.now_ms().saturating_add(ms).saturating_add(TICK_MS)
     }
 }
 
@@ -67,7 +66,7 @@ pub(super) struct Shard<S: Stream> {
     pub(super) buffers: Pool,
     pub(super) upstreams: Upstreams<S>,
     pub(super) deadlines: Deadlines,
-    pub(super) sweep: Rc<Sweep>,
+    pub(super) sweep: Rc<S::Sweep>,
     log: RefCell<Option<CoreLog>>,
     /// Route names by label index.
     labels: Vec<Rc<str>>,
@@ -83,7 +82,6 @@ pub(super) struct Shard<S: Stream> {
 impl<S: Stream> Shard<S> {
     pub(super) fn new(mut setup: Setup) -> Self {
         let snapshot = setup.snapshot.load_full();
-        let sweep = Sweep::of_thread();
         let prefixes = snapshot
             .rules
             .config
@@ -103,15 +101,15 @@ impl<S: Stream> Shard<S> {
             }),
             buffers: Pool::default(),
             upstreams: Upstreams::new(snapshot.rules.config.services.len()),
-            deadlines: Deadlines::new(Rc::clone(&sweep)),
-            sweep,
+            deadlines: Deadlines::default(),
+            sweep: S::sweep(),
             log,
             labels,
             connections: Cell::new(0),
             current: RefCell::new(Rc::new(Snapshot::clone(&snapshot))),
             source: RefCell::new(snapshot),
             date: RefCell::new(String::new()),
-            ids: Cell::new(random_seed()),
+            ids: Cell::new(random_seed::<S>()),
             setup,
         };
         shard.tick();
@@ -183,7 +181,7 @@ impl<S: Stream> Shard<S> {
 
     /// Counts and logs an ended request, and takes its buffers back.
     pub(super) fn record(&self, done: Done) {
-        let micros = done.facts.micros();
+        let micros = done.facts.micros(S::now_ns());
         let Done {
             facts,
             status,
@@ -199,7 +197,7 @@ impl<S: Stream> Shard<S> {
             // 499 is what operators know from nginx for a client that left before its answer.
             let line = draft.line(status.unwrap_or(499), micros, &route, closed);
             if let Some(log) = &mut *self.log.borrow_mut() {
-                log.record(&line, clock::unix_ms());
+                log.record(&line, S::unix_ms());
             }
             self.buffers.put(draft.text);
         }
@@ -219,8 +217,9 @@ impl<S: Stream> Shard<S> {
 
     /// Everything that is done now and then rather than per request.
     pub(super) fn tick(&self) {
-        let now_ns = clock::now_ns();
-        let unix_ms = clock::unix_ms();
+        let now_ns = S::now_ns();
+        let unix_ms = S::unix_ms();
+        self.deadlines.now_ms.set(now_ns / 1_000_000);
         self.sweep.tick(now_ns / 1_000_000);
         self.checks.borrow_mut().limits.tick(now_ns);
         self.upstreams.expire(now_ns / 1_000_000);
@@ -249,7 +248,7 @@ impl<S: Stream> Shard<S> {
     }
 }
 
-fn random_seed() -> u64 {
+fn random_seed<S: Stream>() -> u64 {
     // Without randomness from the system the identifiers start at the clock: still distinct within a process.
-    getrandom::u64().unwrap_or_else(|_| clock::now_ns())
+    getrandom::u64().unwrap_or_else(|_| S::now_ns())
 }
