@@ -12,6 +12,8 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use buffer::counted;
 pub use buffer::{Buf, Pool};
 pub use listen::{Accept, Incoming, bind, listeners};
 pub use runtime::{

@@ -12,6 +12,8 @@ mod heads;
 mod progress;
 mod relay;
 mod shard;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod upstream;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
