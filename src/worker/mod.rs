@@ -86,6 +86,8 @@ async fn keep_time<S: Stream>(shard: &Shard<S>, stop: impl FnOnce()) {
             stop();
         }
     }
+    // What the last requests gave back since.
+    shard.upstreams.close();
     shard.finish();
 }
 
