@@ -187,12 +187,13 @@ impl Plan {
                 self.upload = BODY_BYTES_MAX + 1;
             }
             Kind::Own => (self.method, self.upload) = ("GET", 0),
-            Kind::Forward | Kind::Public | Kind::Refused(_) | Kind::Row(..) => {}
+            Kind::Row(..) => (self.method, self.minor, self.upload) = ("GET", 1, 0),
+            Kind::Forward | Kind::Public | Kind::Refused(_) => {}
         }
         self.close |= self.minor == 0;
         self.upload_chunked &= self.minor == 1 && self.upload > 0;
         self.expects &= self.minor == 1 && self.upload > 0;
-        self.early &= self.upload > 0;
+        self.early &= self.upload > 0 && !matches!(self.ending, Ending::Never);
         self.until_close &= !self.is_bare();
         if self.is_bare() {
             self.length = 0;

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 
@@ -89,7 +89,16 @@ const SETTINGS: [(&str, &str); 17] = [
     ("GATEWAY_WORKERS", "1"),
 ];
 
-pub(super) fn configured(more: &[(&str, String)]) -> Arc<Config> {
+/// The rules of these settings. Kept: making them costs as much as a run.
+pub(super) fn configured(more: &[(&'static str, String)]) -> Arc<Rules> {
+    type Kept = BTreeMap<Vec<(&'static str, String)>, Arc<Rules>>;
+    static KEPT: Mutex<Kept> = Mutex::new(BTreeMap::new());
+    let mut kept = KEPT.lock().expect("no panic here");
+    let make = || Arc::new(Rules::new(config(more)).expect("valid rules"));
+    Arc::clone(kept.entry(more.to_vec()).or_insert_with(make))
+}
+
+fn config(more: &[(&'static str, String)]) -> Arc<Config> {
     let mut sources = Sources::default();
     let set = SETTINGS.iter().map(|(name, value)| (*name, (*value).to_owned()));
     let replaced = |name: &str| more.iter().any(|(other, _)| *other == name);
@@ -120,24 +129,24 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Builds a worker, and a control thread's stand-in that answers its letters.
-    pub(super) fn new(config: Arc<Config>, connections_max: usize) -> Self {
+    pub(super) fn new(rules: &Arc<Rules>, connections_max: usize) -> Self {
+        let config = &rules.config;
         let names = |service: &config::Service| service.name.clone();
-        let rules = Rules::new(Arc::clone(&config)).expect("valid rules");
         let services: Vec<String> = config.services.iter().map(names).collect();
         let prefixes: Vec<String> = config.routes.iter().map(|rule| rule.prefix.clone()).collect();
         let addresses = config.services.iter().map(config::Service::literal_addresses);
         let snapshot = Snapshot {
-            rules: Arc::new(rules),
+            rules: Arc::clone(rules),
             addresses: addresses.collect(),
         };
         let metrics = Arc::new(Registry::new(1, &prefixes, &services));
         let state = Arc::new(State::new(services.len()));
         let (outbox, letters) = tokio::sync::mpsc::channel(16);
-        world().spawn(answer_letters(letters));
+        world().spawn_servant(answer_letters(letters));
         let worker = Worker::new(Setup {
             index: 0,
             snapshot: Arc::new(arc_swap::ArcSwap::from_pointee(snapshot)),
-            limits: limit::Node::new(config::limit_settings(&config)),
+            limits: limit::Node::new(config::limit_settings(config)),
             metrics: Arc::clone(&metrics),
             state: Arc::clone(&state),
             outbox,
@@ -182,12 +191,12 @@ pub(super) fn run(seed: u64) -> Result<u64, String> {
     let world = World::begin(seed);
     let faults = world.dice(Faults::new);
     let rpm = if faults.limit > 0 { faults.limit } else { 1_000_000 };
-    let config = configured(&[
+    let rules = configured(&[
         ("RATE_LIMIT_RPM", rpm.to_string()),
         ("MAX_BODY_BYTES", BODY_BYTES_MAX.to_string()),
     ]);
     let run = Rc::new(Run {
-        token: token(&config),
+        token: token(&rules.config),
         plans: RefCell::default(),
         seen: RefCell::default(),
         left: RefCell::default(),
@@ -196,19 +205,20 @@ pub(super) fn run(seed: u64) -> Result<u64, String> {
         accepting: Cell::new(true),
         faults,
     });
-    let stage = Rc::new(Stage::new(config, run.faults.connections_max));
+    let stage = Rc::new(Stage::new(&rules, run.faults.connections_max));
     let listening = Rc::clone(&run);
     world.listen(Rc::new(move |_: SocketAddr| service::accept(&listening)));
     let (keeping, accepting) = (stage.worker.clone(), Rc::clone(&run));
-    world.spawn(async move { keeping.keep_time(|| accepting.accepting.set(false)).await });
+    world.spawn("the worker's clock", async move { keeping.keep_time(|| accepting.accepting.set(false)).await });
     let mut first_id = 1;
     for _ in 0..world.dice(|dice| dice.between(1, 10)) {
         let visit = world.dice(|dice| Visit::new(first_id, &run.faults, dice));
         first_id += visit.plans.len() as u64;
         run.clients.set(run.clients.get() + 1);
-        world.spawn(arrive(Rc::clone(&run), visit, stage.worker.clone()));
+        let name = format!("a client: {visit:?}");
+        world.spawn(name, arrive(Rc::clone(&run), visit, stage.worker.clone()));
     }
-    world.spawn(direct(Rc::clone(&run), Rc::clone(&stage), buffers));
+    world.spawn("the director", direct(Rc::clone(&run), Rc::clone(&stage), buffers));
     let ended = world.run().and_then(|()| at_rest(&run, &stage, buffers));
     let faults = run.faults.clone();
     world.end();
@@ -229,7 +239,7 @@ async fn arrive(run: Rc<Run>, visit: Visit, worker: Worker<Simulated>) {
         let (reader, writer) = adopt(ours);
         let link = theirs.link;
         let peer = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-        world().spawn(async move { worker.connection(reader, writer, peer).await });
+        world().spawn("a connection", async move { worker.connection(reader, writer, peer).await });
         client::visit(Rc::clone(&run), visit, Peer(theirs)).await;
         run.served.borrow_mut().remove(&link);
     }

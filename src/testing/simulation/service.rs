@@ -35,7 +35,7 @@ pub(super) fn accept(run: &Rc<Run>) -> Connecting {
         inbox: Vec::new(),
         spoiled: None,
     };
-    world().spawn(service.serve());
+    world().spawn("a service", service.serve());
     Connecting::Open(ms, theirs)
 }
 
@@ -155,11 +155,12 @@ impl Service {
 
     async fn read_body(&mut self, plan: &Plan, body: &mut Content) -> Result<(), Over> {
         let torn = matches!(plan.kind, Kind::Torn(..));
+        let upload = plan.upload();
         loop {
             if let Err(why) = body.take(&mut self.inbox) {
                 return Err(self.wrong(&why));
             }
-            if !torn && !plan.upload().starts_with(&body.bytes) {
+            if !torn && !upload.starts_with(&body.bytes) {
                 return Err(self.wrong(&format!("another body than was sent: {plan:?}")));
             }
             if body.done {

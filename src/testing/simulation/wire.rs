@@ -31,7 +31,7 @@ pub(super) enum Found {
 /// One direction.
 #[derive(Default)]
 struct Pipe {
-    pieces: VecDeque<(u64, Vec<u8>)>,
+    pieces: VecDeque<(u64, VecDeque<u8>)>,
     queued: usize,
     room: usize,
     /// When the reader learns of the end, of a reset.
@@ -146,7 +146,8 @@ impl End {
         let now = world().now_ns();
         let arrival = self.arrival();
         let mut pipe = self.tx.borrow_mut();
-        if pipe.ends_at.is_some() || pipe.refused_at.is_some_and(|at| at <= now) {
+        let closed = pipe.ends_at.is_some() || pipe.resets_at.is_some();
+        if closed || pipe.refused_at.is_some_and(|at| at <= now) {
             return Poll::Ready(Err(()));
         }
         let most = bytes.len().min(pipe.room - pipe.queued);
@@ -172,7 +173,7 @@ impl End {
         let at = arrival.max(pipe.last_at);
         pipe.last_at = at;
         pipe.queued += count;
-        pipe.pieces.push_back((at, bytes[..count].to_vec()));
+        pipe.pieces.push_back((at, bytes[..count].iter().copied().collect()));
         pipe.wake_reader();
         Poll::Ready(Ok(count))
     }
@@ -187,7 +188,7 @@ impl End {
         let at = arrival.max(pipe.last_at);
         pipe.last_at = at;
         pipe.queued += bytes.len();
-        pipe.pieces.push_back((at, bytes.to_vec()));
+        pipe.pieces.push_back((at, bytes.iter().copied().collect()));
         pipe.wake_reader();
         true
     }
@@ -197,7 +198,10 @@ impl End {
         let arrival = self.arrival();
         let mut pipe = self.tx.borrow_mut();
         let at = arrival.max(pipe.last_at);
-        pipe.ends_at.get_or_insert(at);
+        // Nothing comes behind a reset.
+        if pipe.resets_at.is_none() {
+            pipe.ends_at.get_or_insert(at);
+        }
         pipe.wake_reader();
         pipe.wake_writer();
     }
@@ -215,14 +219,14 @@ impl End {
         let lossy = world().dice(|dice| dice.percent(50));
         let mut tx = self.tx.borrow_mut();
         tx.refused_at = Some(now);
-        // An end that has been seen stays an end.
+        // An end that has arrived stays an end, and what came ahead of it with it.
         if tx.ends_at.is_none_or(|at| at > now) {
             tx.ends_at = None;
             tx.resets_at.get_or_insert(arrival);
-        }
-        if lossy {
-            tx.pieces.clear();
-            tx.queued = 0;
+            if lossy {
+                tx.pieces.clear();
+                tx.queued = 0;
+            }
         }
         tx.wake_reader();
         tx.wake_writer();

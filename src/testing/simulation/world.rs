@@ -33,6 +33,10 @@ pub(super) struct World {
     now_ns: Cell<u64>,
     dice: RefCell<Dice>,
     tasks: RefCell<Vec<Option<Task>>>,
+    /// What each task is, for the report.
+    names: RefCell<Vec<String>>,
+    /// Tasks that a run does not wait for.
+    servants: RefCell<Vec<usize>>,
     ready: RefCell<Vec<usize>>,
     timers: RefCell<BTreeMap<(u64, u64), Waker>>,
     numbers: Cell<u64>,
@@ -73,6 +77,8 @@ impl World {
             now_ns: Cell::new(7_000_000_000),
             dice: RefCell::new(Dice::new(seed)),
             tasks: RefCell::default(),
+            names: RefCell::default(),
+            servants: RefCell::default(),
             ready: RefCell::default(),
             timers: RefCell::default(),
             numbers: Cell::new(0),
@@ -128,10 +134,17 @@ impl World {
         listener.map_or(Connecting::Refused(0), |listener| listener(address))
     }
 
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+    pub(super) fn spawn(&self, name: impl Into<String>, task: impl Future<Output = ()> + 'static) {
         let mut tasks = self.tasks.borrow_mut();
         self.ready.borrow_mut().push(tasks.len());
         tasks.push(Some(Box::pin(task)));
+        self.names.borrow_mut().push(name.into());
+    }
+
+    /// Starts a task that lasts as long as somebody may want it.
+    pub(super) fn spawn_servant(&self, task: impl Future<Output = ()> + 'static) {
+        self.servants.borrow_mut().push(self.tasks.borrow().len());
+        self.spawn("a servant", task);
     }
 
     pub(super) fn wake_at(&self, at_ns: u64, waker: &Waker) {
@@ -153,17 +166,27 @@ impl World {
                 self.step(task);
                 continue;
             }
-            if self.tasks.borrow().iter().all(Option::is_none) {
+            let waiting = self.tasks.borrow().iter().flatten().count();
+            if waiting == self.servants.borrow().len() {
                 return Ok(());
             }
             if self.now_ms() > ends_at {
-                return Err("tasks still wait, long after every time limit".into());
+                let waiting = self.waiting();
+                return Err(format!("long after every time limit there wait: {waiting}"));
             }
             if !self.sleep() {
-                return Err("tasks wait for what nothing will bring".into());
+                let waiting = self.waiting();
+                return Err(format!("for what nothing will bring there wait: {waiting}"));
             }
         }
         Err("the run does not come to rest".into())
+    }
+
+    fn waiting(&self) -> String {
+        let (tasks, names) = (self.tasks.borrow(), self.names.borrow());
+        let waiting = tasks.iter().zip(names.iter()).filter(|(task, _)| task.is_some());
+        let names: Vec<&str> = waiting.map(|(_, name)| name.as_str()).collect();
+        names.join("; ")
     }
 
     fn step(&self, task: usize) {
@@ -173,12 +196,13 @@ impl World {
             return;
         };
         let waker = Waker::from(Arc::new(Ready(task)));
-        if future
-            .as_mut()
-            .poll(&mut Context::from_waker(&waker))
-            .is_pending()
-        {
-            self.tasks.borrow_mut()[task] = Some(future);
+        let poll = std::panic::AssertUnwindSafe(|| {
+            future.as_mut().poll(&mut Context::from_waker(&waker))
+        });
+        match std::panic::catch_unwind(poll) {
+            Ok(Poll::Pending) => self.tasks.borrow_mut()[task] = Some(future),
+            Ok(Poll::Ready(())) => {}
+            Err(_) => self.fail("a task of the run panicked; the message stands above"),
         }
     }
 
@@ -192,13 +216,12 @@ impl World {
         true
     }
 
-    /// Drops what still runs: connections close, watches go.
+    /// Drops what still runs: connections close, watches go. The machine itself stays until the next run, for what closes later.
     pub(super) fn end(&self) {
         let tasks = self.tasks.take();
         drop(tasks);
         self.listener.take();
         self.timers.take();
-        WORLD.with(|place| place.replace(None));
     }
 }
 
