@@ -69,7 +69,7 @@ impl Run {
 }
 
 /// The settings of every run; short limits, so that a run is short.
-const SETTINGS: [(&str, &str); 17] = [
+const SETTINGS: [(&str, &str); 18] = [
     ("JWT_SECRET_KEY", "a secret of at least thirty-two bytes"),
     ("REDIS_ENABLED", "false"),
     ("RATE_LIMIT_PER_ORG", "false"),
@@ -87,6 +87,7 @@ const SETTINGS: [(&str, &str); 17] = [
     ("RATE_LIMIT_BLOCK_DURATION", "1"),
     ("RATE_LIMIT_BURST", "0"),
     ("GATEWAY_WORKERS", "1"),
+    ("RATE_LIMIT_KEYS_MAX", "1024"),
 ];
 
 /// The rules of these settings. Kept: making them costs as much as a run.

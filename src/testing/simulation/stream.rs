@@ -106,8 +106,9 @@ impl Stream for Simulated {
 
 impl Reader for SimulatedReader {
     async fn read(&mut self, mut buf: Buf, deadline_ms: u64) -> (Result<usize, Broken>, Buf) {
-        stumble().await;
         let watch = &self.0.0;
+        watch.read_until.set(deadline_ms);
+        stumble().await;
         if let Some(why) = watch.fired.get() {
             return (Err(why), buf);
         }
@@ -115,7 +116,6 @@ impl Reader for SimulatedReader {
         if room == 0 {
             return (Ok(0), buf);
         }
-        watch.read_until.set(deadline_ms);
         watch.cancelled.set(false);
         let cancelable = watch.idle_since.get() != u64::MAX && room > PARKED_BYTES;
         let found = poll_fn(|cx| {
