@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::handshake;
 use crate::config::Rules;
 use crate::http1::{Name, Request};
 use crate::identity::{self, Identity};
@@ -243,7 +244,10 @@ fn identify<C: Clock>(
         .fields
         .iter()
         .filter(|field| field.kind == Name::Authorization);
-    let token = identity::bearer(fields.map(|field| field.value))?;
+    let token = match identity::bearer(fields.map(|field| field.value)) {
+        Err(identity::Refusal::MissingHeader) => handshake::token(request)?,
+        found => found?,
+    };
     // Without a secret no token can be genuine; such a gateway runs only with authentication off.
     let verifier = rules.verifier.as_ref();
     let verifier = verifier.ok_or(identity::Refusal::Invalid(identity::Why::Signature))?;

@@ -15,6 +15,7 @@ use crate::net::{Broken, Buf, Reader, Stream, Writer};
 use crate::reject::Reject;
 
 use super::draft::Draft;
+use super::handshake::Handshake;
 
 /// A pending body of at most this size is dropped so that the connection can be kept.
 const DISCARD_BYTES_MAX: u64 = 64 * 1024;
@@ -35,6 +36,8 @@ pub(super) struct Facts {
     pub(super) keep_alive: bool,
     /// Fields that every answer to this request carries, ready to be copied.
     pub(super) own: Buf,
+    /// A WebSocket handshake, until it is answered.
+    pub(super) handshake: Option<Handshake>,
     /// For the access log; `None` when it is off.
     pub(super) draft: Option<Draft>,
 }

@@ -8,16 +8,20 @@ mod decide;
 mod draft;
 mod failure;
 mod forward;
+mod handshake;
 mod heads;
+mod lane;
 mod progress;
 mod relay;
 mod shard;
+mod tunnel;
+mod tunnels;
 mod upstream;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::rc::Rc;
 
-use connection::{Client, park, serve};
+use connection::{Client, Served, park, serve};
 use shard::{Shard, TICK_MS};
 
 pub use admit::{Admitted, Checks, Refused, Ticket, admit};
@@ -74,6 +78,7 @@ async fn keep_time<S: Stream>(shard: &Shard<S>, stop: impl FnOnce()) {
     let mut drained_ms = 0;
     while drained_ms < DRAIN_ACCEPT_MS || shard.connections.get() > 0 {
         shard.sweep.end_idle();
+        shard.tunnels.drain();
         shard.upstreams.close();
         S::sleep_ms(TICK_MS).await;
         shard.tick();
@@ -141,19 +146,25 @@ async fn live<S: Stream>(mut client: Client<S>, shard: &Shard<S>) -> CloseReason
     loop {
         let served = catch_panic(serve(client, shard)).await;
         let parked = match served {
-            Some(Ok(idle)) => park(idle, shard).await,
-            Some(Err(reason)) => return reason,
-            None => {
-                shard.count(metrics::Core::panicked);
-                tracing::error!("a panic was caught around one connection; please report it");
-                return CloseReason::Panic;
+            Some(Served::Idle(idle)) => park(idle, shard).await,
+            Some(Served::Switched(client, tunnel)) => {
+                let ended = catch_panic(tunnel::tunnel(client, tunnel, shard)).await;
+                return ended.unwrap_or_else(|| panicked(shard));
             }
+            Some(Served::Ended(reason)) => return reason,
+            None => return panicked(shard),
         };
         client = match parked {
             Ok(client) => client,
             Err(reason) => return reason,
         };
     }
+}
+
+fn panicked<S: Stream>(shard: &Shard<S>) -> CloseReason {
+    shard.count(metrics::Core::panicked);
+    tracing::error!("a panic was caught around one connection; please report it");
+    CloseReason::Panic
 }
 
 /// Whoever has asked already, or does so before the next sweep of idle connections, is told why not.

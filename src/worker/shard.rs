@@ -9,7 +9,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::admit::Checks;
-use super::answer::Done;
+use super::answer::{Done, Facts};
+use super::tunnels::Tunnels;
 use super::upstream::Upstreams;
 use crate::access_log::CoreLog;
 use crate::config::Snapshot;
@@ -65,9 +66,10 @@ pub(super) struct Shard<S: Stream> {
     pub(super) checks: RefCell<Checks>,
     pub(super) buffers: Pool,
     pub(super) upstreams: Upstreams<S>,
+    pub(super) tunnels: Tunnels,
     pub(super) deadlines: Deadlines,
     pub(super) sweep: Rc<S::Sweep>,
-    log: RefCell<Option<CoreLog>>,
+    access_log: RefCell<Option<CoreLog>>,
     /// Route names by label index.
     labels: Vec<Rc<str>>,
     pub(super) connections: Cell<usize>,
@@ -93,7 +95,6 @@ impl<S: Stream> Shard<S> {
             .chain(prefixes)
             .collect();
         let limits = crate::limit::Core::new(Arc::clone(&setup.limits), setup.index);
-        let log = RefCell::new(setup.log.take());
         let shard = Self {
             checks: RefCell::new(Checks {
                 limits,
@@ -101,9 +102,10 @@ impl<S: Stream> Shard<S> {
             }),
             buffers: Pool::default(),
             upstreams: Upstreams::new(snapshot.rules.config.services.len()),
+            tunnels: Tunnels::default(),
             deadlines: Deadlines::default(),
             sweep: S::sweep(),
-            log,
+            access_log: RefCell::new(setup.log.take()),
             labels,
             connections: Cell::new(0),
             current: RefCell::new(Rc::new(Snapshot::clone(&snapshot))),
@@ -181,22 +183,33 @@ impl<S: Stream> Shard<S> {
 
     /// Counts and logs an ended request, and takes its buffers back.
     pub(super) fn record(&self, done: Done) {
+        self.tally(&done.facts, done.status);
+        self.log(done);
+    }
+
+    /// Counts an answered or abandoned request.
+    pub(super) fn tally(&self, facts: &Facts, status: Option<u16>) {
+        let micros = facts.micros(S::now_ns());
+        self.count(|core| match status {
+            Some(status) => core.request(facts.route, facts.method, status, micros),
+            None => core.request_abandoned(),
+        });
+    }
+
+    /// Writes the access line.
+    pub(super) fn log(&self, done: Done) {
         let micros = done.facts.micros(S::now_ns());
         let Done {
             facts,
             status,
             keep,
         } = done;
-        self.count(|core| match status {
-            Some(status) => core.request(facts.route, facts.method, status, micros),
-            None => core.request_abandoned(),
-        });
         if let Some(draft) = facts.draft {
             let route = self.route_label(facts.route);
             let closed = keep.err().map(CloseReason::label);
             // 499 is what operators know from nginx for a client that left before its answer.
             let line = draft.line(status.unwrap_or(499), micros, &route, closed);
-            if let Some(log) = &mut *self.log.borrow_mut() {
+            if let Some(log) = &mut *self.access_log.borrow_mut() {
                 log.record(&line, S::unix_ms());
             }
             self.buffers.put(draft.text);
@@ -210,7 +223,7 @@ impl<S: Stream> Shard<S> {
 
     /// The last lines go to the writer.
     pub(super) fn finish(&self) {
-        if let Some(log) = &mut *self.log.borrow_mut() {
+        if let Some(log) = &mut *self.access_log.borrow_mut() {
             log.finish();
         }
     }
@@ -223,13 +236,15 @@ impl<S: Stream> Shard<S> {
         self.sweep.tick(now_ns / 1_000_000);
         self.checks.borrow_mut().limits.tick(now_ns);
         self.upstreams.expire(now_ns / 1_000_000);
+        self.tunnels.expire(unix_ms);
         let mut dropped = 0;
-        if let Some(log) = &mut *self.log.borrow_mut() {
+        if let Some(log) = &mut *self.access_log.borrow_mut() {
             log.flush();
             dropped = log.dropped();
         }
         self.count(|core| {
             core.log_dropped(dropped);
+            core.tunnels_open(self.tunnels.count());
             for service in 0..self.upstreams.services() {
                 core.pool_idle(service, self.upstreams.idle_count(service));
             }
