@@ -10,16 +10,20 @@ use arc_swap::ArcSwap;
 
 use super::admit::Checks;
 use super::answer::Done;
+use super::lot::Lot;
 use super::upstream::Upstreams;
 use crate::access_log::CoreLog;
 use crate::config::Snapshot;
 use crate::mailbox::Outbox;
 use crate::metrics::{self, CloseReason, Registry, State};
-use crate::net::{Pool, Stream, Sweep, clock};
+use crate::net::{Pool, Stream, Sweep, clock, give_back};
 use crate::reject::Reject;
 
 /// Time between two sweeps: how late a deadline may be noticed.
 pub(super) const TICK_MS: u64 = 20;
+
+/// Time between two looks at memory that could be given back.
+const HEAP_LOOK_MS: u64 = 1_000;
 
 /// Deadlines on the sweep's clock: exact to a tick, and free to make.
 pub(super) struct Deadlines {
@@ -68,6 +72,7 @@ pub(super) struct Shard<S: Stream> {
     pub(super) upstreams: Upstreams<S>,
     pub(super) deadlines: Deadlines,
     pub(super) sweep: Rc<Sweep>,
+    pub(super) lot: Lot<S>,
     log: RefCell<Option<CoreLog>>,
     /// Route names by label index.
     labels: Vec<Rc<str>>,
@@ -78,10 +83,11 @@ pub(super) struct Shard<S: Stream> {
     source: RefCell<Arc<Snapshot>>,
     date: RefCell<String>,
     ids: Cell<u64>,
+    heap_looked_ms: Cell<u64>,
 }
 
 impl<S: Stream> Shard<S> {
-    pub(super) fn new(mut setup: Setup) -> Self {
+    pub(super) fn new(mut setup: Setup) -> std::io::Result<Self> {
         let snapshot = setup.snapshot.load_full();
         let sweep = Sweep::of_thread();
         let prefixes = snapshot
@@ -105,6 +111,7 @@ impl<S: Stream> Shard<S> {
             upstreams: Upstreams::new(snapshot.rules.config.services.len()),
             deadlines: Deadlines::new(Rc::clone(&sweep)),
             sweep,
+            lot: Lot::new()?,
             log,
             labels,
             connections: Cell::new(0),
@@ -112,10 +119,11 @@ impl<S: Stream> Shard<S> {
             source: RefCell::new(snapshot),
             date: RefCell::new(String::new()),
             ids: Cell::new(random_seed()),
+            heap_looked_ms: Cell::new(0),
             setup,
         };
         shard.tick();
-        shard
+        Ok(shard)
     }
 
     /// The snapshot that holds now.
@@ -144,6 +152,22 @@ impl<S: Stream> Shard<S> {
             "{}",
             reject.message
         );
+    }
+
+    /// A client's connection has ended.
+    pub(super) fn closed(&self, reason: CloseReason) {
+        self.count(|core| core.connection_closed(reason));
+        self.connections.set(self.connections.get() - 1);
+    }
+
+    /// Ends the connection that has been idle for longest; false when none is. Parked ones have been idle for longer than any
+    /// that is not parked yet.
+    pub(super) fn evict_oldest_idle(&self) -> bool {
+        if self.lot.evict().is_some() {
+            self.closed(CloseReason::Overload);
+            return true;
+        }
+        self.sweep.evict_oldest_idle()
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -224,6 +248,7 @@ impl<S: Stream> Shard<S> {
         self.sweep.tick(now_ns / 1_000_000);
         self.checks.borrow_mut().limits.tick(now_ns);
         self.upstreams.expire(now_ns / 1_000_000);
+        self.look_after_heap(now_ns / 1_000_000);
         let mut dropped = 0;
         if let Some(log) = &mut *self.log.borrow_mut() {
             log.flush();
@@ -245,6 +270,20 @@ impl<S: Stream> Shard<S> {
         if !Arc::ptr_eq(&newest, &self.source.borrow()) {
             self.current.replace(Rc::new(Snapshot::clone(&newest)));
             self.source.replace(newest);
+        }
+    }
+}
+
+impl<S: Stream> Shard<S> {
+    /// Gives back what a crowd of connections needed for its requests, once they only idle.
+    fn look_after_heap(&self, now_ms: u64) {
+        if now_ms < self.heap_looked_ms.get() + HEAP_LOOK_MS {
+            return;
+        }
+        self.heap_looked_ms.set(now_ms);
+        if self.lot.crowd_has_settled() {
+            self.buffers.shrink();
+            give_back();
         }
     }
 }
