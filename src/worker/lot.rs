@@ -209,3 +209,7 @@ impl<S: Stream> Line<S> {
 
 /// Forty bytes, as the module promises; the table doubles, so that up to twice as many are taken.
 const _: () = assert!(size_of::<Option<Entry<crate::net::Tcp>>>() <= 48);
+
+#[cfg(test)]
+#[path = "lot_tests.rs"]
+mod tests;
