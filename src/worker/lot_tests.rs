@@ -62,8 +62,9 @@ fn walk(seed: u64) {
                 let due = list
                     .front()
                     .is_some_and(|held| held.parked_ms - PARK_AFTER_MS + IDLE_MS <= now_ms);
-                let expected = due.then(|| list.pop_front()).flatten();
-                let expected = expected.map(|h| (peer(h.number), Some(CloseReason::IdleTimeout)));
+                let held = due.then(|| list.pop_front()).flatten();
+                let ended = |held: &Held| (peer(held.number), Some(CloseReason::IdleTimeout));
+                let expected = held.as_ref().map(ended);
                 let found = told(lot.take_expired(now_ms, IDLE_MS));
                 assert_eq!(found, expected, "{}", context());
             }
