@@ -10,17 +10,21 @@ use arc_swap::ArcSwap;
 
 use super::admit::Checks;
 use super::answer::{Done, Facts};
+use super::lot::Lot;
 use super::tunnels::Tunnels;
 use super::upstream::Upstreams;
 use crate::access_log::CoreLog;
 use crate::config::Snapshot;
 use crate::mailbox::Outbox;
 use crate::metrics::{self, CloseReason, Registry, State};
-use crate::net::{Pool, Stream, Sweeping};
+use crate::net::{Pool, Stream, Sweeping, give_back};
 use crate::reject::Reject;
 
 /// Time between two sweeps: how late a deadline may be noticed.
 pub(super) const TICK_MS: u64 = 20;
+
+/// Time between two looks at memory that could be given back.
+const HEAP_LOOK_MS: u64 = 1_000;
 
 /// Deadlines on the last tick's clock: exact to a tick, and free to make.
 #[derive(Default)]
@@ -69,6 +73,7 @@ pub(super) struct Shard<S: Stream> {
     pub(super) tunnels: Tunnels,
     pub(super) deadlines: Deadlines,
     pub(super) sweep: Rc<S::Sweep>,
+    pub(super) lot: Lot<S>,
     access_log: RefCell<Option<CoreLog>>,
     /// Route names by label index.
     labels: Vec<Rc<str>>,
@@ -79,10 +84,11 @@ pub(super) struct Shard<S: Stream> {
     source: RefCell<Arc<Snapshot>>,
     date: RefCell<String>,
     ids: Cell<u64>,
+    heap_looked_ms: Cell<u64>,
 }
 
 impl<S: Stream> Shard<S> {
-    pub(super) fn new(mut setup: Setup) -> Self {
+    pub(super) fn new(mut setup: Setup) -> std::io::Result<Self> {
         let snapshot = setup.snapshot.load_full();
         let prefixes = snapshot
             .rules
@@ -105,6 +111,7 @@ impl<S: Stream> Shard<S> {
             tunnels: Tunnels::default(),
             deadlines: Deadlines::default(),
             sweep: S::sweep(),
+            lot: Lot::new()?,
             access_log: RefCell::new(setup.log.take()),
             labels,
             connections: Cell::new(0),
@@ -112,10 +119,11 @@ impl<S: Stream> Shard<S> {
             source: RefCell::new(snapshot),
             date: RefCell::new(String::new()),
             ids: Cell::new(random_seed::<S>()),
+            heap_looked_ms: Cell::new(0),
             setup,
         };
         shard.tick();
-        shard
+        Ok(shard)
     }
 
     /// The snapshot that holds now.
@@ -144,6 +152,22 @@ impl<S: Stream> Shard<S> {
             "{}",
             reject.message
         );
+    }
+
+    /// A client's connection has ended.
+    pub(super) fn closed(&self, reason: CloseReason) {
+        self.count(|core| core.connection_closed(reason));
+        self.connections.set(self.connections.get() - 1);
+    }
+
+    /// Ends the connection that has been idle for longest; false when none is. Parked ones have been idle for longer than any
+    /// that is not parked yet.
+    pub(super) fn evict_oldest_idle(&self) -> bool {
+        if self.lot.evict().is_some() {
+            self.closed(CloseReason::Overload);
+            return true;
+        }
+        self.sweep.evict_oldest_idle()
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -237,6 +261,7 @@ impl<S: Stream> Shard<S> {
         self.checks.borrow_mut().limits.tick(now_ns);
         self.upstreams.expire(now_ns / 1_000_000);
         self.tunnels.expire(unix_ms);
+        self.look_after_heap(now_ns / 1_000_000);
         let mut dropped = 0;
         if let Some(log) = &mut *self.access_log.borrow_mut() {
             log.flush();
@@ -259,6 +284,20 @@ impl<S: Stream> Shard<S> {
         if !Arc::ptr_eq(&newest, &self.source.borrow()) {
             self.current.replace(Rc::new(Snapshot::clone(&newest)));
             self.source.replace(newest);
+        }
+    }
+}
+
+impl<S: Stream> Shard<S> {
+    /// Gives back what a crowd of connections needed for its requests, once they only idle.
+    fn look_after_heap(&self, now_ms: u64) {
+        if now_ms < self.heap_looked_ms.get() + HEAP_LOOK_MS {
+            return;
+        }
+        self.heap_looked_ms.set(now_ms);
+        if self.lot.crowd_has_settled() {
+            self.buffers.shrink();
+            give_back();
         }
     }
 }
