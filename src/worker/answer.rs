@@ -11,7 +11,7 @@ use super::shard::Shard;
 use crate::http1::write::{self, reason};
 use crate::mailbox::{Call, Caller, OWN_BODY_BYTES_MAX, OwnCall};
 use crate::metrics::CloseReason;
-use crate::net::{Broken, Buf, Reader, Stream, Writer, clock};
+use crate::net::{Broken, Buf, Reader, Stream, Writer};
 use crate::reject::Reject;
 
 use super::draft::Draft;
@@ -43,13 +43,13 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn micros(&self) -> u64 {
-        clock::now_ns().saturating_sub(self.started_ns) / 1_000
+    pub(super) fn micros(&self, now_ns: u64) -> u64 {
+        now_ns.saturating_sub(self.started_ns) / 1_000
     }
 
     /// `X-Response-Time`, with two decimals, and the fields that were prepared.
-    pub(super) fn write_own(&self, out: &mut Vec<u8>) {
-        let hundredths = self.micros() / 10;
+    pub(super) fn write_own(&self, now_ns: u64, out: &mut Vec<u8>) {
+        let hundredths = self.micros(now_ns) / 10;
         out.extend_from_slice(b"X-Response-Time: ");
         write::number(out, hundredths / 100);
         out.push(b'.');
@@ -191,7 +191,7 @@ fn write_answer<S: Stream>(
         Content::Response(response) => (response.status().as_u16(), response.body()),
     };
     write::status_line(out, status, reason(status).as_bytes());
-    facts.write_own(out);
+    facts.write_own(S::now_ns(), out);
     out.extend_from_slice(shard.snapshot().rules.cors.vary_line([]));
     match content {
         Content::Reject(reject) => {

@@ -11,7 +11,7 @@ use super::shard::Shard;
 use super::tunnel::Tunnel;
 use crate::http1;
 use crate::metrics::CloseReason;
-use crate::net::{Broken, Buf, PARKED_BYTES, Reader, Stream, Writer};
+use crate::net::{Broken, Buf, Reader, Stream, Writer};
 use crate::reject::Reject;
 
 /// How long an ended connection is still read from, so that our last answer is not lost to a reset (RFC 9112 9.6).
@@ -68,29 +68,6 @@ pub(super) async fn serve<S: Stream>(mut client: Client<S>, shard: &Shard<S>) ->
     client.linger(reason, shard).await;
     shard.buffers.put(client.inbox);
     Served::Ended(reason)
-}
-
-/// Waits for the next request with next to no memory. What `serve` needs for a request (its future, its buffer) is gone
-/// meanwhile.
-pub(super) async fn park<S: Stream>(
-    mut client: Client<S>,
-    shard: &Shard<S>,
-) -> Result<Client<S>, CloseReason> {
-    shard.buffers.put(std::mem::take(&mut client.inbox));
-    let deadline = shard.deadlines.after(shard.snapshot().rules.times.idle);
-    client.reader.idle(true);
-    let tiny = Buf::with_capacity(PARKED_BYTES);
-    let (read, tiny) = client.reader.read(tiny, deadline).await;
-    client.reader.idle(false);
-    match read {
-        Ok(0) => Err(CloseReason::ClientClosed),
-        Ok(_) => {
-            client.inbox = shard.buffers.small();
-            client.inbox.out().extend_from_slice(tiny.filled());
-            Ok(client)
-        }
-        Err(broken) => Err(idle_end(broken)),
-    }
 }
 
 impl<S: Stream> Client<S> {

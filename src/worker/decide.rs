@@ -15,7 +15,7 @@ use crate::config::Snapshot;
 use crate::http1::{self, Method, Name, Request, RequestBody, Scratch};
 use crate::mailbox::Caller;
 use crate::metrics::{self, LimitOutcome, LimitPolicy};
-use crate::net::{Buf, Stream, clock};
+use crate::net::{Buf, Stream};
 use crate::reject::Reject;
 
 /// What is done with a request. By value: a box would be an allocation per request.
@@ -46,7 +46,7 @@ pub(super) fn decide<S: Stream>(
     head: Result<usize, Reject>,
     shard: &Shard<S>,
 ) -> Decision {
-    let started_ns = clock::now_ns();
+    let started_ns = S::now_ns();
     shard.count(metrics::Core::request_started);
     let snapshot = shard.snapshot();
     let length = match head {
@@ -145,7 +145,7 @@ fn judge<S: Stream>(
     let (judged, blocked) = {
         let mut checks = shard.checks.borrow_mut();
         let cached = checks.limits.counters().cached_refusal;
-        let judged = admit(request, address, rules, &mut checks);
+        let judged = admit::<S>(request, address, rules, &mut checks);
         (judged, checks.limits.counters().cached_refusal > cached)
     };
     shard.count_verdict(&judged, blocked);

@@ -83,7 +83,7 @@ pub(super) async fn forward<S: Stream>(
                 if answered.clean {
                     shard
                         .upstreams
-                        .give_back(service, upstream, shard.sweep.now_ms());
+                        .give_back(service, upstream, shard.deadlines.now_ms());
                 }
                 return Forwarded::Done(finish(exchange, answered, shard));
             }
@@ -217,7 +217,7 @@ async fn upload<S: Stream>(
 ) -> (Result<(), Cut>, Buf) {
     let (from, to) = io;
     if !progress.told.get()
-        && !told_within(&progress.told, CONTINUE_MS).await
+        && !told_within(&progress.told, S::sleep_ms(CONTINUE_MS)).await
         && !progress.speaking.get()
     {
         // The service says nothing: the client is not left waiting for ever. A client that has gone is noticed below.

@@ -91,6 +91,6 @@ pub(super) fn write_switch<S: Stream>(
     if !chosen(Name::Date) {
         shard.write_date(out);
     }
-    facts.write_own(out);
+    facts.write_own(S::now_ns(), out);
     out.extend_from_slice(b"\r\n");
 }

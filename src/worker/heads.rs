@@ -235,7 +235,7 @@ pub(super) fn write_response<S: Stream>(
     if !response.fields.iter().any(|field| field.kind == Name::Date) {
         shard.write_date(out);
     }
-    facts.write_own(out);
+    facts.write_own(S::now_ns(), out);
     write_framing(&response, facts.minor, out);
     facts.write_connection(out, keep);
     out.extend_from_slice(b"\r\n");

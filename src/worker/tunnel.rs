@@ -15,7 +15,7 @@ use super::tunnels::{NO_EXPIRY, Notice};
 use super::upstream::Upstream;
 use crate::http1::websocket::write_close;
 use crate::metrics::CloseReason;
-use crate::net::{Broken, Buf, Stream, Writer, sleep_ms};
+use crate::net::{Broken, Buf, Stream, Writer};
 
 /// How long a tunnel that must end may take to come to the end of the frames under way. Then it is closed in the middle.
 const BOUNDARY_MS: u64 = 1_000;
@@ -86,7 +86,7 @@ pub(super) async fn tunnel<S: Stream>(
         let rising = pin!(carry::<S>(io, inbox, (&up, &down), &place.notice, shard));
         let io = (&mut upstream.reader, &mut client.writer);
         let falling = pin!(carry::<S>(io, ahead, (&down, &up), &place.notice, shard));
-        both(rising, falling, (&up, &down), &place.notice).await
+        both::<S, _, _>(rising, falling, (&up, &down), &place.notice).await
     };
     let reason = ends.reason(place.notice.told());
     if !ends.is_broken() {
@@ -111,13 +111,14 @@ pub(super) async fn tunnel<S: Stream>(
 
 /// Runs both directions until both have ended or one has broken. Once the tunnel must end, one that rests between two frames
 /// has ended, too, and the others have a moment to come there.
-async fn both<U, D>(
+async fn both<S, U, D>(
     mut rising: Pin<&mut U>,
     mut falling: Pin<&mut D>,
     lanes: (&Lane, &Lane),
     notice: &Notice,
 ) -> Ends
 where
+    S: Stream,
     U: Future<Output = End>,
     D: Future<Output = End>,
 {
@@ -149,7 +150,7 @@ where
     if let Some(ends) = ended.await {
         return ends;
     }
-    let mut moment = pin!(sleep_ms(BOUNDARY_MS));
+    let mut moment = pin!(S::sleep_ms(BOUNDARY_MS));
     let ended = poll_fn(|context| match poll_both(context) {
         None => moment.as_mut().poll(context).map(|()| None),
         ends => Poll::Ready(ends),
