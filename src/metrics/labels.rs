@@ -59,6 +59,8 @@ pub enum CloseReason {
     Draining,
     /// More than `MAX_CONNECTIONS`, or no descriptor left.
     Overload,
+    /// More than `MAX_CONNECTIONS_PER_IP` of its address.
+    AddressFull,
     /// A panic was caught around this connection.
     Panic,
     /// The socket failed in another way.
@@ -67,7 +69,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of the label index.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ClientClosed,
         Self::ClientReset,
         Self::KeepAliveOff,
@@ -80,6 +82,7 @@ impl CloseReason {
         Self::UpstreamBroken,
         Self::Draining,
         Self::Overload,
+        Self::AddressFull,
         Self::Panic,
         Self::Failed,
     ];
@@ -99,6 +102,7 @@ impl CloseReason {
             Self::UpstreamBroken => "upstream_broken",
             Self::Draining => "draining",
             Self::Overload => "overload",
+            Self::AddressFull => "address_full",
             Self::Panic => "panic",
             Self::Failed => "failed",
         }

@@ -118,6 +118,13 @@ pub async fn sleep_ms(ms: u64) {
     monoio::time::sleep(Duration::from_millis(ms)).await;
 }
 
+/// Waits for `future` for at most `ms`. Not for an operation on a socket: it would be dropped.
+pub async fn within<F: Future>(ms: u64, future: F) -> Option<F::Output> {
+    monoio::time::timeout(Duration::from_millis(ms), future)
+        .await
+        .ok()
+}
+
 /// CPUs that this process may use.
 pub fn usable_cpus() -> Vec<usize> {
     let Ok(set) = sched_getaffinity(None) else {

@@ -10,6 +10,7 @@ use crate::identity::{self, Identity};
 use crate::limit::{self, IpKey, OrgKey, Permit};
 use crate::metrics::{AuthFailure, LimitPolicy};
 use crate::net::clock;
+use crate::presence::{InFlight, Presence};
 use crate::reject::Reject;
 use crate::route::Match;
 use crate::{cors, forwarded};
@@ -24,6 +25,8 @@ pub struct Ticket {
     route: usize,
     identity: Option<Arc<Identity>>,
     permit: Permit,
+    /// Counts the request as under way until the ticket goes, with the request, however that ends.
+    _in_flight: InFlight,
 }
 
 impl Ticket {
@@ -126,6 +129,8 @@ pub struct Checks {
     pub limits: limit::Core,
     /// Verified tokens.
     pub tokens: identity::Cache,
+    /// Who is here, over all workers.
+    pub presence: Arc<Presence>,
 }
 
 /// DESIGN section 3, "A request's way": each step's refusal is final.
@@ -162,17 +167,18 @@ pub fn admit(
             Ok(Admitted::Own(None, Some(permit)))
         }
         Match::Upstream(hit) => {
-            let (identity, permit) = check(request, ip, hit.public, rules, checks)?;
+            let (identity, permit, in_flight) = check(request, ip, hit.public, rules, checks)?;
             let (service, route) = (hit.rule.service, hit.index);
             Ok(Admitted::Forward(Ticket {
                 service,
                 route,
                 identity,
                 permit,
+                _in_flight: in_flight,
             }))
         }
         Match::None => {
-            let (identity, _) = check(request, ip, false, rules, checks)?;
+            let (identity, ..) = check(request, ip, false, rules, checks)?;
             Err(Refused {
                 identity,
                 ..Refused::from(Reject::not_found())
@@ -181,14 +187,14 @@ pub fn admit(
     }
 }
 
-/// Steps 2 to 4: the IP's peek, identity, both limits.
+/// Steps 2 to 4: the IP's peek, identity, what the organization has under way, both limits.
 fn check(
     request: &Request<'_, '_>,
     ip: IpKey,
     public: bool,
     rules: &Rules,
     checks: &mut Checks,
-) -> Result<(Option<Arc<Identity>>, Permit), Refused> {
+) -> Result<(Option<Arc<Identity>>, Permit, InFlight), Refused> {
     checks.limits.peek_ip(ip, COST, &clock::now_ns)?;
     let required = rules.config.auth.required;
     let identity = match (public, required) {
@@ -202,15 +208,25 @@ fn check(
         },
         (false, false) => identify(request, rules, checks).ok(),
     };
-    let organization = identity
-        .as_deref()
-        .and_then(Identity::organization_key)
-        .map(OrgKey::new);
+    let organization = identity.as_deref().and_then(Identity::organization_key);
+    // Before the tokens are taken: a refused request takes none.
+    let begins = organization.map_or_else(
+        || Ok(InFlight::default()),
+        |id| checks.presence.organization_begins(id),
+    );
+    let Ok(in_flight) = begins else {
+        let what = "Your organization has too many requests under way (MAX_IN_FLIGHT_PER_ORG)";
+        return Err(Refused {
+            identity,
+            ..Refused::from(Reject::unavailable(what))
+        });
+    };
+    let organization = organization.map(OrgKey::new);
     match checks
         .limits
         .take(organization, Some(ip), COST, &clock::now_ns)
     {
-        Ok(permit) => Ok((identity, permit)),
+        Ok(permit) => Ok((identity, permit, in_flight)),
         Err(refusal) => Err(Refused {
             identity,
             ..Refused::from(refusal)

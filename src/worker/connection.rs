@@ -2,6 +2,7 @@
 //! this wing is a detail of one of these lines. Invariant: a connection ends with a reason, and after a reason nothing more is
 //! read as a request.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 
 use super::answer;
@@ -32,10 +33,12 @@ pub(super) struct Client<S: Stream> {
     pub(super) peer: IpAddr,
 }
 
-/// Serves one connection until it ends, or until it has been idle for a moment: then it is given back, to be parked.
+/// Serves one connection until it ends, or until it has been idle for a moment: then it is given back, to be parked. `asked` is
+/// true while a request is under way: a panic leaves it so.
 pub(super) async fn serve<S: Stream>(
     mut client: Client<S>,
     shard: &Shard<S>,
+    asked: &Cell<bool>,
 ) -> Result<Client<S>, CloseReason> {
     let reason = loop {
         let head = match client.read_head(shard).await {
@@ -43,6 +46,7 @@ pub(super) async fn serve<S: Stream>(
             Ok(None) => return Ok(client),
             Err(reason) => break reason,
         };
+        asked.set(true);
         let done = match decide(&mut client, head, shard) {
             Decision::Forward(exchange) => forward(&mut client, exchange, shard).await,
             Decision::Own(call) => answer::own(&mut client, call, shard).await,
@@ -50,6 +54,7 @@ pub(super) async fn serve<S: Stream>(
         };
         let keep = done.keep;
         shard.record(done);
+        asked.set(false);
         if let Err(reason) = keep {
             break reason;
         }
@@ -112,7 +117,10 @@ impl<S: Stream> Client<S> {
     /// Says goodbye: our end first, then what the peer still sends is read and dropped for a moment.
     pub(super) async fn linger(&mut self, reason: CloseReason, shard: &Shard<S>) {
         let unread = match reason {
-            CloseReason::BadRequest | CloseReason::BodyAbandoned | CloseReason::Overload => true,
+            CloseReason::BadRequest
+            | CloseReason::BodyAbandoned
+            | CloseReason::Overload
+            | CloseReason::AddressFull => true,
             // What waits unread in the socket makes closing a reset as well.
             CloseReason::KeepAliveOff | CloseReason::Draining => {
                 !self.inbox.is_empty() || !self.reader.is_quiet()

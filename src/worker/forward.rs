@@ -11,9 +11,8 @@ use super::heads::{self, Head, ResponseHead};
 use super::progress::Progress;
 use super::relay::{Body, Cut, Pace, Pipe, pump};
 use super::shard::Shard;
-use super::upstream::{NoUpstream, Upstream};
+use super::upstream::{Upstream, lease};
 use crate::http1::{self, RESPONSE_HEAD_BYTES_MAX};
-use crate::mailbox::Call;
 use crate::metrics::{CloseReason, UpstreamEvent};
 use crate::net::{Broken, Buf, Reader, Stream, Writer, race, told_within};
 
@@ -104,32 +103,6 @@ fn abandoned(keep: Result<(), CloseReason>, why: CloseReason) -> Result<(), Clos
         Ok(()) | Err(CloseReason::KeepAliveOff | CloseReason::Draining) => Err(why),
         broken @ Err(_) => broken,
     }
-}
-
-/// A connection to the service: the youngest idle one, or a new one.
-async fn lease<S: Stream>(
-    service: usize,
-    fresh: bool,
-    shard: &Shard<S>,
-) -> Result<Upstream<S>, NoUpstream> {
-    if !fresh && let Some(upstream) = shard.upstreams.reuse(service) {
-        shard.count(|core| core.upstream(service, UpstreamEvent::Reused));
-        return Ok(upstream);
-    }
-    let within_ms = shard.snapshot().rules.times.connect;
-    let addresses = shard.addresses(service);
-    let opened = shard.upstreams.open(&addresses, within_ms).await;
-    let event = match opened {
-        Ok(_) => UpstreamEvent::Connected,
-        Err(NoUpstream::TimedOut) => UpstreamEvent::ConnectTimeout,
-        Err(NoUpstream::Refused | NoUpstream::Unresolved) => UpstreamEvent::ConnectFailed,
-    };
-    if opened.is_err() {
-        // A full mailbox has this request in it already.
-        let _ = shard.setup.outbox.try_send(Call::Resolve(service));
-    }
-    shard.count(|core| core.upstream(service, event));
-    opened
 }
 
 /// Sends the request and relays what comes back, both at once when a body is still coming.
