@@ -72,30 +72,40 @@ fn has_answer(wire: &mut Wire) -> bool {
     recv(wire.reader().stream(), &mut byte, flags).is_ok()
 }
 
+/// The gateway's open descriptors, in order.
+fn open(gw: &Gateway) -> Vec<u64> {
+    let entries = std::fs::read_dir(format!("/proc/{}/fd", gw.pid())).unwrap();
+    let names = entries.filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+    let mut numbers: Vec<u64> = names.map(|name| name.parse().unwrap()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
 fn held_by(gw: &Gateway) -> usize {
-    std::fs::read_dir(format!("/proc/{}/fd", gw.pid()))
-        .unwrap()
-        .count()
+    open(gw).len()
 }
 
 /// Leaves the running gateway this many descriptors; how many it has without any client.
-fn starve(gw: &Gateway, spare: u64) -> usize {
+fn starve(gw: &Gateway, spare: usize) -> usize {
     let mut fewest = usize::MAX;
     // The harness's own look at readiness, a probe under way: gone in a moment.
     for _ in 0..40 {
         fewest = fewest.min(held_by(gw));
         support::pause(std::time::Duration::from_millis(5));
     }
-    limit(gw, fewest as u64 + spare);
+    leave(gw, spare);
     fewest
 }
 
-fn limit(gw: &Gateway, descriptors: u64) {
-    let pid = Pid::from_raw(i32::try_from(gw.pid()).unwrap());
+/// The limit is one of numbers, and there are holes between those that are open.
+fn leave(gw: &Gateway, spare: usize) {
+    let taken = open(gw);
+    let mut unused = (0..).filter(|number| !taken.contains(number));
     let limit = Rlimit {
-        current: Some(descriptors),
+        current: unused.nth(spare),
         maximum: getrlimit(Resource::Nofile).maximum,
     };
+    let pid = Pid::from_raw(i32::try_from(gw.pid()).unwrap());
     prlimit(pid, Resource::Nofile, limit).unwrap();
 }
 
@@ -142,7 +152,7 @@ fn without_a_descriptor_for_its_service_a_request_is_503_and_the_gateway_recover
             }
             // Not even a client could be let in: one descriptor is what that takes.
             if !given && start.elapsed() > std::time::Duration::from_secs(1) {
-                limit(&gw, held_by(&gw) as u64 + 1);
+                leave(&gw, 1);
                 given = true;
             }
             has_answer(&mut wire).then(|| Some(wire.answer()))
