@@ -22,6 +22,6 @@ pub use runtime::{
     Caught, Driver, catch_panic, descriptors_raised, detect, pin_to_core, race, run, sleep_ms,
     spawn, told_within, usable_cpus, within,
 };
-pub use stream::{Bell, Broken, Reader, Signal, Stream, Writer};
+pub use stream::{Bell, Broken, Clock, Reader, Signal, Stream, Sweeping, Writer};
 pub use sweep::{PARK_AFTER_MS, Sweep};
 pub use tcp::{Tcp, TcpReader, TcpWriter};

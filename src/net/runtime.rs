@@ -118,13 +118,6 @@ pub async fn sleep_ms(ms: u64) {
     monoio::time::sleep(Duration::from_millis(ms)).await;
 }
 
-/// Waits for `future` for at most `ms`. Not for an operation on a socket: it would be dropped.
-pub async fn within<F: Future>(ms: u64, future: F) -> Option<F::Output> {
-    monoio::time::timeout(Duration::from_millis(ms), future)
-        .await
-        .ok()
-}
-
 /// CPUs that this process may use.
 pub fn usable_cpus() -> Vec<usize> {
     let Ok(set) = sched_getaffinity(None) else {
@@ -205,14 +198,26 @@ pub async fn race<M: Future, S: Future>(main: M, side: S) -> (M::Output, Option<
     .await
 }
 
-/// Waits until `told` or for `ms`; true when told. Whoever tells runs in the same task (see [`race`]).
-pub async fn told_within(told: &std::cell::Cell<bool>, ms: u64) -> bool {
-    let mut time = std::pin::pin!(sleep_ms(ms));
+/// Waits until `told` or for as long as `time` takes; true when told. Whoever tells runs in the same task (see [`race`]).
+pub async fn told_within(told: &std::cell::Cell<bool>, time: impl Future<Output = ()>) -> bool {
+    let mut time = std::pin::pin!(time);
     std::future::poll_fn(|cx| {
         if told.get() {
             return Poll::Ready(true);
         }
         time.as_mut().poll(cx).map(|()| false)
+    })
+    .await
+}
+
+/// Waits for `future` until `time` ends. Not for an operation on a socket: it would be dropped.
+pub async fn within<F: Future>(time: impl Future<Output = ()>, future: F) -> Option<F::Output> {
+    let (mut time, mut future) = (std::pin::pin!(time), std::pin::pin!(future));
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        time.as_mut().poll(cx).map(|()| None)
     })
     .await
 }

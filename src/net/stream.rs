@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use super::Buf;
 
@@ -25,16 +26,49 @@ pub enum Broken {
     Failed,
 }
 
-/// A connection whose two directions are used at once.
-pub trait Stream: Sized + 'static {
+/// Where time comes from: the system, or a simulation. Functions and not values: the real ones cost no argument.
+pub trait Clock {
+    /// Nanoseconds on the monotonic clock.
+    fn now_ns() -> u64;
+
+    /// Milliseconds since the Unix epoch, for tokens and log lines.
+    fn unix_ms() -> u64;
+
+    /// Waits.
+    fn sleep_ms(ms: u64) -> impl Future<Output = ()>;
+}
+
+/// A thread's table of all connections of one kind, which ends what is overdue.
+pub trait Sweeping {
+    /// Ends what is overdue and what is tied to a client that has left. Called every tick.
+    fn tick(&self, now_ms: u64);
+
+    /// Ends every connection that is between two requests.
+    fn end_idle(&self);
+
+    /// Ends the connection that has been idle for longest; false when none is.
+    fn evict_oldest_idle(&self) -> bool;
+}
+
+/// A connection whose two directions are used at once, and the time that its deadlines are measured in.
+pub trait Stream: Clock + Sized + 'static {
     /// The direction from the peer.
     type Reader: Reader;
     /// The direction to the peer.
     type Writer: Writer<Reader = Self::Reader>;
+    /// What enforces the deadlines.
+    type Sweep: Sweeping;
+
     /// A connection between two requests: a few bytes and nothing on the heap, because there may be ten thousands of it.
     type Parked: 'static;
     /// Tells which parked connections have something to say.
     type Bell: Bell<Parked = Self::Parked>;
+
+    /// This thread's table.
+    fn sweep() -> Rc<Self::Sweep>;
+
+    /// Runs a task of its own on this thread.
+    fn spawn(task: impl Future<Output = ()> + 'static);
 
     /// Opens a connection; the error kind `TimedOut` says that `within_ms` passed.
     fn connect(

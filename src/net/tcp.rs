@@ -23,7 +23,8 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt}
 
 use super::Buf;
 use super::bell::TcpBell;
-use super::stream::{Broken, Reader, Stream, Writer};
+use super::clock;
+use super::stream::{Broken, Clock, Reader, Stream, Writer};
 use super::sweep::{Sweep, Watch};
 
 /// ECANCELED, which the runtime reports on both drivers.
@@ -121,11 +122,34 @@ pub(super) fn adopt(stream: TcpStream) -> (TcpReader, TcpWriter) {
     )
 }
 
+impl Clock for Tcp {
+    fn now_ns() -> u64 {
+        clock::now_ns()
+    }
+
+    fn unix_ms() -> u64 {
+        clock::unix_ms()
+    }
+
+    async fn sleep_ms(ms: u64) {
+        super::sleep_ms(ms).await;
+    }
+}
+
 impl Stream for Tcp {
     type Reader = TcpReader;
     type Writer = TcpWriter;
+    type Sweep = Sweep;
     type Parked = OwnedFd;
     type Bell = TcpBell;
+
+    fn sweep() -> Rc<Sweep> {
+        Sweep::of_thread()
+    }
+
+    fn spawn(task: impl Future<Output = ()> + 'static) {
+        super::spawn(task);
+    }
 
     async fn connect(address: SocketAddr, within_ms: u64) -> io::Result<(TcpReader, TcpWriter)> {
         let opening = TcpStream::connect_addr(address);

@@ -10,8 +10,8 @@ use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
 
 use super::{
-    Bell, Broken, Buf, Driver, Reader, Signal, Stream, Sweep, Tcp, TcpBell, TcpReader, TcpWriter,
-    Writer, catch_panic, clock, detect, race, run, sleep_ms, spawn, told_within,
+    Bell, Broken, Buf, Driver, Reader, Signal, Stream, Sweep, Sweeping, Tcp, TcpBell, TcpReader,
+    TcpWriter, Writer, catch_panic, clock, detect, race, run, sleep_ms, spawn, told_within,
 };
 
 /// Runs the same on a thread of its own for each driver, with a sweep that ticks.
@@ -84,15 +84,15 @@ fn a_race_ends_with_its_main_side_and_keeps_what_the_other_said() {
         let (there, back) = (Cell::new(false), Cell::new(false));
         let main = async {
             there.set(true);
-            assert!(told_within(&back, 5_000).await);
+            assert!(told_within(&back, sleep_ms(5_000)).await);
         };
         let side = async {
-            let told = told_within(&there, 5_000).await;
+            let told = told_within(&there, sleep_ms(5_000)).await;
             back.set(true);
             told
         };
         assert_eq!(race(main, side).await, ((), Some(true)));
-        assert!(!told_within(&Cell::new(false), 5).await);
+        assert!(!told_within(&Cell::new(false), sleep_ms(5)).await);
     });
 }
 

@@ -11,10 +11,11 @@ use super::shard::Shard;
 use crate::http1::write::{self, reason};
 use crate::mailbox::{Call, Caller, OWN_BODY_BYTES_MAX, OwnCall};
 use crate::metrics::{self, CloseReason};
-use crate::net::{Broken, Buf, Reader, Stream, Writer, clock, within};
+use crate::net::{Broken, Buf, Reader, Stream, Writer, within};
 use crate::reject::Reject;
 
 use super::draft::Draft;
+use super::handshake::Handshake;
 use super::heads;
 
 /// A pending body of at most this size is dropped so that the connection can be kept.
@@ -39,18 +40,20 @@ pub(super) struct Facts {
     pub(super) keep_alive: bool,
     /// Fields that every answer to this request carries, ready to be copied.
     pub(super) own: Buf,
+    /// A WebSocket handshake, until it is answered.
+    pub(super) handshake: Option<Handshake>,
     /// For the access log; `None` when it is off.
     pub(super) draft: Option<Draft>,
 }
 
 impl Facts {
-    pub(super) fn micros(&self) -> u64 {
-        clock::now_ns().saturating_sub(self.started_ns) / 1_000
+    pub(super) fn micros(&self, now_ns: u64) -> u64 {
+        now_ns.saturating_sub(self.started_ns) / 1_000
     }
 
     /// `X-Response-Time`, with two decimals, and the fields that were prepared.
-    pub(super) fn write_own(&self, out: &mut Vec<u8>) {
-        let hundredths = self.micros() / 10;
+    pub(super) fn write_own(&self, now_ns: u64, out: &mut Vec<u8>) {
+        let hundredths = self.micros(now_ns) / 10;
         out.extend_from_slice(b"X-Response-Time: ");
         write::number(out, hundredths / 100);
         out.push(b'.');
@@ -209,7 +212,7 @@ fn write_answer<S: Stream>(
         Content::Response(response) => (response.status().as_u16(), response.body()),
     };
     write::status_line(out, status, reason(status).as_bytes());
-    facts.write_own(out);
+    facts.write_own(S::now_ns(), out);
     out.extend_from_slice(shard.snapshot().rules.cors.vary_line([]));
     match content {
         Content::Reject(reject) => {
@@ -254,7 +257,7 @@ pub(super) fn write_unasked<S: Stream>(reject: Reject, shard: &Shard<S>, out: &m
     heads::write_request_id(None, shard, own.out());
     shard.snapshot().rules.cors.fields(None, own.out());
     let facts = Facts {
-        started_ns: clock::now_ns(),
+        started_ns: S::now_ns(),
         route: metrics::ROUTE_NONE,
         method: metrics::method_index(b""),
         minor: 1,
@@ -262,6 +265,7 @@ pub(super) fn write_unasked<S: Stream>(reject: Reject, shard: &Shard<S>, out: &m
         keep_alive: false,
         own,
         draft: None,
+        handshake: None,
     };
     write_answer(&facts, &Content::Reject(reject), false, shard, out);
     shard.buffers.put(facts.own);
@@ -368,7 +372,7 @@ async fn ask<S: Stream>(
     if shard.setup.outbox.try_send(call).is_err() {
         return Content::Reject(Reject::unavailable("The gateway is overloaded"));
     }
-    match within(OWN_ANSWER_MS, answered).await {
+    match within(S::sleep_ms(OWN_ANSWER_MS), answered).await {
         Some(Ok(response)) => Content::Response(response),
         Some(Err(_)) => Content::Reject(Reject::internal(
             "The gateway could not answer this request",

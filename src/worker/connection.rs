@@ -7,8 +7,9 @@ use std::net::IpAddr;
 
 use super::answer;
 use super::decide::{Decision, decide};
-use super::forward::forward;
+use super::forward::{Forwarded, forward};
 use super::shard::Shard;
+use super::tunnel::Tunnel;
 use crate::http1;
 use crate::metrics::CloseReason;
 use crate::net::{Broken, Buf, Reader, Stream, Writer};
@@ -33,22 +34,38 @@ pub(super) struct Client<S: Stream> {
     pub(super) peer: IpAddr,
 }
 
-/// Serves one connection until it ends, or until it has been idle for a moment: then it is given back, to be parked. `asked` is
-/// true while a request is under way: a panic leaves it so.
+/// Why a connection is no longer served: what is to come needs less memory, or none.
+pub(super) enum Served<S: Stream> {
+    /// It has been idle for a moment: to be parked.
+    Idle(Client<S>),
+    /// No more requests come: what follows are a tunnel's bytes.
+    Switched(Client<S>, Box<Tunnel<S>>),
+    /// It has ended.
+    Ended(CloseReason),
+}
+
+/// Serves one connection until it ends, is idle, or becomes a tunnel. `asked` is true while a request is under way: a panic leaves
+/// it so.
 pub(super) async fn serve<S: Stream>(
     mut client: Client<S>,
     shard: &Shard<S>,
     asked: &Cell<bool>,
-) -> Result<Client<S>, CloseReason> {
+) -> Served<S> {
     let reason = loop {
         let head = match client.read_head(shard).await {
             Ok(Some(head)) => head,
-            Ok(None) => return Ok(client),
+            Ok(None) => return Served::Idle(client),
             Err(reason) => break reason,
         };
         asked.set(true);
         let done = match decide(&mut client, head, shard) {
-            Decision::Forward(exchange) => forward(&mut client, exchange, shard).await,
+            Decision::Forward(exchange) => match forward(&mut client, exchange, shard).await {
+                Forwarded::Done(done) => done,
+                Forwarded::Switched(tunnel) => {
+                    asked.set(false);
+                    return Served::Switched(client, tunnel);
+                }
+            },
             Decision::Own(call) => answer::own(&mut client, call, shard).await,
             Decision::Answer(answer) => answer::send(&mut client, answer, shard).await,
         };
@@ -61,7 +78,7 @@ pub(super) async fn serve<S: Stream>(
     };
     client.linger(reason, shard).await;
     shard.buffers.put(client.inbox);
-    Err(reason)
+    Served::Ended(reason)
 }
 
 impl<S: Stream> Client<S> {
@@ -132,12 +149,18 @@ impl<S: Stream> Client<S> {
             | CloseReason::BodyTimeout
             | CloseReason::WriteTimeout
             | CloseReason::UpstreamBroken
+            | CloseReason::UpstreamClosed
+            | CloseReason::TokenExpired
             | CloseReason::Panic
             | CloseReason::Failed => false,
         };
-        if !unread {
-            return;
+        if unread {
+            self.outstay(shard).await;
         }
+    }
+
+    /// Ends our side, and stays until the peer has ended its own, or for a moment.
+    pub(super) async fn outstay(&mut self, shard: &Shard<S>) {
         self.writer.finish();
         let deadline = shard.deadlines.after(LINGER_MS);
         let mut dropped = 0;

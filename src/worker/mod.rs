@@ -8,18 +8,22 @@ mod decide;
 mod draft;
 mod failure;
 mod forward;
+mod handshake;
 mod heads;
+mod lane;
 mod lot;
 mod progress;
 mod relay;
 mod shard;
+mod tunnel;
+mod tunnels;
 mod upstream;
 
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::rc::Rc;
 
-use connection::{Client, serve};
+use connection::{Client, Served, serve};
 use lot::Taken;
 use shard::{Shard, TICK_MS};
 
@@ -29,7 +33,8 @@ pub use shard::Setup;
 
 use crate::metrics::{self, CloseReason};
 use crate::net::{
-    Accept, Bell, Driver, Incoming, Reader, Stream, Tcp, Writer, catch_panic, run, sleep_ms, spawn,
+    Accept, Bell, Driver, Incoming, Reader, Stream, Sweeping, Tcp, Writer, catch_panic, run,
+    sleep_ms, spawn,
 };
 use crate::reject::Reject;
 
@@ -64,37 +69,38 @@ pub fn work(driver: Driver, listener: TcpListener, setup: Setup) -> std::io::Res
         let shard = Rc::new(Shard::<Tcp>::new(setup)?);
         spawn(accept_loop(Rc::clone(&incoming), Rc::clone(&shard)));
         spawn(wake_loop(Rc::clone(&shard)));
-        keep_time(incoming, &shard).await;
+        // Dropped, too: a socket that still listened would let clients wait in its queue for as long as the drain takes.
+        keep_time(&shard, move || incoming.stop()).await;
         Ok(())
     })?
 }
 
-/// The worker's clock: sweeps, settles, refreshes; ends when draining is complete.
-async fn keep_time(incoming: Rc<Incoming>, shard: &Rc<Shard<Tcp>>) {
-    let mut incoming = Some(incoming);
+/// The worker's clock: sweeps, settles, refreshes; ends when draining is complete. `stop` ends the accepting.
+async fn keep_time<S: Stream>(shard: &Rc<Shard<S>>, stop: impl FnOnce()) {
+    let mut stop = Some(stop);
     while !shard.is_draining() {
-        sleep_ms(TICK_MS).await;
+        S::sleep_ms(TICK_MS).await;
         shard.tick();
         let idle_ms = shard.snapshot().rules.times.idle;
-        while let Some(taken) = shard.lot.take_expired(shard.sweep.now_ms(), idle_ms) {
+        while let Some(taken) = shard.lot.take_expired(shard.deadlines.now_ms(), idle_ms) {
             go_on(taken, shard);
         }
     }
     let mut drained_ms = 0;
     while drained_ms < DRAIN_ACCEPT_MS || shard.connections.get() > 0 {
         shard.sweep.end_idle();
+        shard.tunnels.drain();
         while let Some(taken) = shard.lot.take_oldest(CloseReason::Draining) {
             go_on(taken, shard);
         }
         shard.upstreams.close();
-        sleep_ms(TICK_MS).await;
+        S::sleep_ms(TICK_MS).await;
         shard.tick();
         drained_ms += TICK_MS;
-        // Dropped, too: a socket that still listened would let clients wait in its queue for as long as the drain takes.
         if drained_ms >= DRAIN_ACCEPT_MS
-            && let Some(incoming) = incoming.take()
+            && let Some(stop) = stop.take()
         {
-            incoming.stop();
+            stop();
         }
     }
     shard.finish();
@@ -120,7 +126,7 @@ async fn accept_loop(incoming: Rc<Incoming>, shard: Rc<Shard<Tcp>>) {
             Accept::Stopped => return,
             Accept::Failed(error) => {
                 let freed = shard.upstreams.give_up_oldest() || shard.evict_oldest_idle();
-                let now_ms = shard.sweep.now_ms();
+                let now_ms = shard.deadlines.now_ms();
                 // One line a second: a flood of clients must not become a flood of lines.
                 if told_ms.is_none_or(|told| told + TOLD_MS <= now_ms) {
                     told_ms = Some(now_ms);
@@ -138,7 +144,7 @@ async fn accept_loop(incoming: Rc<Incoming>, shard: Rc<Shard<Tcp>>) {
 }
 
 /// Wakes parked connections as soon as they have something to say.
-async fn wake_loop(shard: Rc<Shard<Tcp>>) {
+async fn wake_loop<S: Stream>(shard: Rc<Shard<S>>) {
     let mut rung = Vec::new();
     loop {
         shard.lot.bell.rung(&mut rung).await;
@@ -151,10 +157,10 @@ async fn wake_loop(shard: Rc<Shard<Tcp>>) {
 }
 
 /// What was parked lives on in a task of its own, or has ended.
-fn go_on(taken: Taken<Tcp>, shard: &Rc<Shard<Tcp>>) {
+fn go_on<S: Stream>(taken: Taken<S>, shard: &Rc<Shard<S>>) {
     match taken {
         Taken::Ended(reason, peer) => shard.closed(reason, peer),
-        Taken::Awake(parked, peer) => match Tcp::wake(parked) {
+        Taken::Awake(parked, peer) => match S::wake(parked) {
             Ok((reader, writer)) => {
                 let inbox = shard.buffers.small();
                 let client = Client {
@@ -164,7 +170,7 @@ fn go_on(taken: Taken<Tcp>, shard: &Rc<Shard<Tcp>>) {
                     peer,
                 };
                 let shard = Rc::clone(shard);
-                spawn(async move { live(client, &shard).await });
+                S::spawn(async move { live(client, &shard).await });
             }
             Err(_) => shard.closed(CloseReason::Failed, peer),
         },
@@ -172,7 +178,7 @@ fn go_on(taken: Taken<Tcp>, shard: &Rc<Shard<Tcp>>) {
 }
 
 /// A newcomer's first steps: it is let in, or told why not.
-async fn connection(client: Client<Tcp>, shard: Rc<Shard<Tcp>>) {
+async fn connection<S: Stream>(client: Client<S>, shard: Rc<Shard<S>>) {
     let peer = client.peer;
     let over = shard.opened();
     // Proxies of ours speak for many clients: counted like anybody, refused never.
@@ -205,7 +211,7 @@ async fn live<S: Stream>(mut client: Client<S>, shard: &Shard<S>) {
     loop {
         let reason = match catch_panic(serve(client, shard, &asked)).await {
             // One that cannot be parked is served on: it costs memory and nothing else.
-            Some(Ok(idle)) => match park(idle, shard) {
+            Some(Served::Idle(idle)) => match park(idle, shard) {
                 Ok(Some(back)) => {
                     client = back;
                     continue;
@@ -213,18 +219,25 @@ async fn live<S: Stream>(mut client: Client<S>, shard: &Shard<S>) {
                 Ok(None) => return,
                 Err(_) => CloseReason::Failed,
             },
-            Some(Err(reason)) => reason,
-            None => {
-                shard.count(metrics::Core::panicked);
-                if asked.get() {
-                    shard.count(metrics::Core::request_abandoned);
-                }
-                tracing::error!("a panic was caught around one connection; please report it");
-                CloseReason::Panic
+            Some(Served::Switched(client, tunnel)) => {
+                let ended = catch_panic(tunnel::tunnel(client, tunnel, shard)).await;
+                ended.unwrap_or_else(|| panicked(shard, &asked))
             }
+            Some(Served::Ended(reason)) => reason,
+            None => panicked(shard, &asked),
         };
         return shard.closed(reason, peer);
     }
+}
+
+/// A request that was under way has ended without an answer.
+fn panicked<S: Stream>(shard: &Shard<S>, asked: &Cell<bool>) -> CloseReason {
+    shard.count(metrics::Core::panicked);
+    if asked.get() {
+        shard.count(metrics::Core::request_abandoned);
+    }
+    tracing::error!("a panic was caught around one connection; please report it");
+    CloseReason::Panic
 }
 
 /// Everything that an idle connection can do without is given back: its task, its buffer, its place in the sweep.
@@ -237,7 +250,7 @@ fn park<S: Stream>(client: Client<S>, shard: &Shard<S>) -> std::io::Result<Optio
     } = client;
     shard.buffers.put(inbox);
     let parked = S::park(reader, writer)?;
-    let Some(parked) = shard.lot.park(parked, peer, shard.sweep.now_ms()) else {
+    let Some(parked) = shard.lot.park(parked, peer, shard.deadlines.now_ms()) else {
         return Ok(None);
     };
     let (reader, writer) = S::wake(parked)?;

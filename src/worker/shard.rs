@@ -9,14 +9,15 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::admit::Checks;
-use super::answer::Done;
+use super::answer::{Done, Facts};
 use super::lot::Lot;
+use super::tunnels::Tunnels;
 use super::upstream::Upstreams;
 use crate::access_log::CoreLog;
 use crate::config::Snapshot;
 use crate::mailbox::Outbox;
 use crate::metrics::{self, CloseReason, Registry, State};
-use crate::net::{Pool, Stream, Sweep, clock, give_back};
+use crate::net::{Pool, Stream, Sweeping, give_back};
 use crate::presence::Presence;
 use crate::reject::Reject;
 
@@ -26,22 +27,21 @@ pub(super) const TICK_MS: u64 = 20;
 /// Time between two looks at memory that could be given back.
 const HEAP_LOOK_MS: u64 = 1_000;
 
-/// Deadlines on the sweep's clock: exact to a tick, and free to make.
+/// Deadlines on the last tick's clock: exact to a tick, and free to make.
+#[derive(Default)]
 pub(super) struct Deadlines {
-    sweep: Rc<Sweep>,
+    now_ms: Cell<u64>,
 }
 
 impl Deadlines {
-    pub(super) fn new(sweep: Rc<Sweep>) -> Self {
-        Self { sweep }
+    /// Time of the last tick, on the monotonic clock.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.now_ms.get()
     }
 
     pub(super) fn after(&self, ms: u64) -> u64 {
-        // The sweep's time is up to one tick old: a limit is never shorter than it says.
-        self.sweep
-            .now_ms()
-            .saturating_add(ms)
-            .saturating_add(TICK_MS)
+        // The last tick is up to one tick old: a limit is never shorter than it says.
+        self.now_ms().saturating_add(ms).saturating_add(TICK_MS)
     }
 }
 
@@ -71,10 +71,11 @@ pub(super) struct Shard<S: Stream> {
     pub(super) checks: RefCell<Checks>,
     pub(super) buffers: Pool,
     pub(super) upstreams: Upstreams<S>,
+    pub(super) tunnels: Tunnels,
     pub(super) deadlines: Deadlines,
-    pub(super) sweep: Rc<Sweep>,
+    pub(super) sweep: Rc<S::Sweep>,
     pub(super) lot: Lot<S>,
-    log: RefCell<Option<CoreLog>>,
+    access_log: RefCell<Option<CoreLog>>,
     /// Route names by label index.
     labels: Vec<Rc<str>>,
     pub(super) connections: Cell<usize>,
@@ -90,7 +91,6 @@ pub(super) struct Shard<S: Stream> {
 impl<S: Stream> Shard<S> {
     pub(super) fn new(mut setup: Setup) -> std::io::Result<Self> {
         let snapshot = setup.snapshot.load_full();
-        let sweep = Sweep::of_thread();
         let prefixes = snapshot
             .rules
             .config
@@ -102,7 +102,6 @@ impl<S: Stream> Shard<S> {
             .chain(prefixes)
             .collect();
         let limits = crate::limit::Core::new(Arc::clone(&setup.limits), setup.index);
-        let log = RefCell::new(setup.log.take());
         let shard = Self {
             checks: RefCell::new(Checks {
                 limits,
@@ -111,16 +110,17 @@ impl<S: Stream> Shard<S> {
             }),
             buffers: Pool::default(),
             upstreams: Upstreams::new(snapshot.rules.config.services.len()),
-            deadlines: Deadlines::new(Rc::clone(&sweep)),
-            sweep,
+            tunnels: Tunnels::default(),
+            deadlines: Deadlines::default(),
+            sweep: S::sweep(),
             lot: Lot::new()?,
-            log,
+            access_log: RefCell::new(setup.log.take()),
             labels,
             connections: Cell::new(0),
             current: RefCell::new(Rc::new(Snapshot::clone(&snapshot))),
             source: RefCell::new(snapshot),
             date: RefCell::new(String::new()),
-            ids: Cell::new(random_seed()),
+            ids: Cell::new(random_seed::<S>()),
             heap_looked_ms: Cell::new(0),
             setup,
         };
@@ -219,23 +219,34 @@ impl<S: Stream> Shard<S> {
 
     /// Counts and logs an ended request, and takes its buffers back.
     pub(super) fn record(&self, done: Done) {
-        let micros = done.facts.micros();
+        self.tally(&done.facts, done.status);
+        self.log(done);
+    }
+
+    /// Counts an answered or abandoned request.
+    pub(super) fn tally(&self, facts: &Facts, status: Option<u16>) {
+        let micros = facts.micros(S::now_ns());
+        self.count(|core| match status {
+            Some(status) => core.request(facts.route, facts.method, status, micros),
+            None => core.request_abandoned(),
+        });
+    }
+
+    /// Writes the access line.
+    pub(super) fn log(&self, done: Done) {
+        let micros = done.facts.micros(S::now_ns());
         let Done {
             facts,
             status,
             keep,
         } = done;
-        self.count(|core| match status {
-            Some(status) => core.request(facts.route, facts.method, status, micros),
-            None => core.request_abandoned(),
-        });
         if let Some(draft) = facts.draft {
             let route = self.route_label(facts.route);
             let closed = keep.err().map(CloseReason::label);
             // 499 is what operators know from nginx for a client that left before its answer.
             let line = draft.line(status.unwrap_or(499), micros, &route, closed);
-            if let Some(log) = &mut *self.log.borrow_mut() {
-                log.record(&line, clock::unix_ms());
+            if let Some(log) = &mut *self.access_log.borrow_mut() {
+                log.record(&line, S::unix_ms());
             }
             self.buffers.put(draft.text);
         }
@@ -248,30 +259,33 @@ impl<S: Stream> Shard<S> {
 
     /// The last lines go to the writer.
     pub(super) fn finish(&self) {
-        if let Some(log) = &mut *self.log.borrow_mut() {
+        if let Some(log) = &mut *self.access_log.borrow_mut() {
             log.finish();
         }
     }
 
     /// Everything that is done now and then rather than per request.
     pub(super) fn tick(&self) {
-        let now_ns = clock::now_ns();
-        let unix_ms = clock::unix_ms();
+        let now_ns = S::now_ns();
+        let unix_ms = S::unix_ms();
+        self.deadlines.now_ms.set(now_ns / 1_000_000);
         self.sweep.tick(now_ns / 1_000_000);
         self.checks.borrow_mut().limits.tick(now_ns);
         self.upstreams.expire(now_ns / 1_000_000);
+        self.tunnels.expire(unix_ms);
         if self.setup.presence.take_wish() {
             // With nothing idle here either the wish is lost; the next newcomer without room makes it again.
             self.evict_oldest_idle();
         }
         self.look_after_heap(now_ns / 1_000_000);
         let mut dropped = 0;
-        if let Some(log) = &mut *self.log.borrow_mut() {
+        if let Some(log) = &mut *self.access_log.borrow_mut() {
             log.flush();
             dropped = log.dropped();
         }
         self.count(|core| {
             core.log_dropped(dropped);
+            core.tunnels_open(self.tunnels.count());
             for service in 0..self.upstreams.services() {
                 core.pool_idle(service, self.upstreams.idle_count(service));
             }
@@ -304,7 +318,7 @@ impl<S: Stream> Shard<S> {
     }
 }
 
-fn random_seed() -> u64 {
+fn random_seed<S: Stream>() -> u64 {
     // Without randomness from the system the identifiers start at the clock: still distinct within a process.
-    getrandom::u64().unwrap_or_else(|_| clock::now_ns())
+    getrandom::u64().unwrap_or_else(|_| S::now_ns())
 }

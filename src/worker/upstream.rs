@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use super::shard::Shard;
 use crate::mailbox::Call;
 use crate::metrics::UpstreamEvent;
-use crate::net::{Reader, Stream, clock, out_of_descriptors, sleep_ms};
+use crate::net::{Reader, Stream, out_of_descriptors};
 
 /// Idle connections kept per service and worker.
 const IDLE_PER_SERVICE_MAX: usize = 256;
@@ -87,18 +87,17 @@ impl<S: Stream> Upstreams<S> {
         &self,
         addresses: &[SocketAddr],
         within_ms: u64,
-        now_ms: impl Fn() -> u64,
     ) -> Result<Upstream<S>, NoUpstream> {
         let first = self.turn.get();
         self.turn.set(first.wrapping_add(1));
-        let until_ms = now_ms() + within_ms;
+        let until_ms = now_ms::<S>() + within_ms;
         let mut failure = NoUpstream::Unresolved;
         for attempt in 0..addresses.len() {
             let at = first.wrapping_add(attempt) % addresses.len();
             let Some(address) = addresses.get(at) else {
                 continue;
             };
-            let left_ms = until_ms.saturating_sub(now_ms());
+            let left_ms = until_ms.saturating_sub(now_ms::<S>());
             let share_ms = share(left_ms, addresses.len() - attempt);
             if share_ms == 0 {
                 break;
@@ -195,10 +194,7 @@ pub(super) async fn lease<S: Stream>(
     }
     let within_ms = shard.snapshot().rules.times.connect;
     let addresses = shard.addresses(service);
-    let mut opened = shard
-        .upstreams
-        .open(&addresses, within_ms, clock::now_ms)
-        .await;
+    let mut opened = shard.upstreams.open(&addresses, within_ms).await;
     for _ in 0..FREED_MAX {
         if !matches!(opened, Err(NoUpstream::NoDescriptor)) {
             break;
@@ -208,12 +204,9 @@ pub(super) async fn lease<S: Stream>(
             if !shard.evict_oldest_idle() {
                 break;
             }
-            sleep_ms(FREED_MS).await;
+            S::sleep_ms(FREED_MS).await;
         }
-        opened = shard
-            .upstreams
-            .open(&addresses, within_ms, clock::now_ms)
-            .await;
+        opened = shard.upstreams.open(&addresses, within_ms).await;
     }
     let event = match opened {
         Ok(_) => UpstreamEvent::Connected,
@@ -228,6 +221,10 @@ pub(super) async fn lease<S: Stream>(
     }
     shard.count(|core| core.upstream(service, event));
     opened
+}
+
+fn now_ms<S: Stream>() -> u64 {
+    S::now_ns() / 1_000_000
 }
 
 /// How long one of `addresses` that are still to be tried may take.
