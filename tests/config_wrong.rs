@@ -72,6 +72,16 @@ const WRONG: &[(&str, &str, &str)] = &[
         "must be a whole number from 1 to 100000000",
     ),
     (
+        "MAX_CONNECTIONS_PER_IP",
+        "-1",
+        "must be a whole number from 0 to 100000000; 0 is off",
+    ),
+    (
+        "MAX_IN_FLIGHT_PER_ORG",
+        "ten",
+        "must be a whole number from 0 to 100000000; 0 is off",
+    ),
+    (
         "MAX_BODY_BYTES",
         "64MiB",
         "must be a whole number from 0 to 9223372036854775807 bytes; 0 is off",

@@ -106,6 +106,8 @@ pub(super) fn config(services: Vec<Service>) -> Config {
         },
         bounds: Bounds {
             connections_max: None,
+            connections_per_address_max: 0,
+            in_flight_per_organization_max: 0,
             body_bytes_max: None,
         },
         warnings: vec![],
