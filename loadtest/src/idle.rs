@@ -118,7 +118,3 @@ fn answered(stream: &mut TcpStream) -> io::Result<()> {
         }
     }
 }
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the driver to force is passed on to the gateway"
-)]
