@@ -58,6 +58,12 @@ pub struct Listening {
     /// Client connections held at once; unset: 90 % of the file descriptor limit
     #[arg(long, env, value_name = "N")]
     pub max_connections: Option<OsString>,
+    /// Client connections of one address held at once (IPv6: of its /64); 0: any number. Trusted proxies are exempt
+    #[arg(long, env, default_value = "0", value_name = "N")]
+    pub max_connections_per_ip: Option<OsString>,
+    /// Requests of one organization forwarded at once; 0: any number
+    #[arg(long, env, default_value = "0", value_name = "N")]
+    pub max_in_flight_per_org: Option<OsString>,
     /// Largest request body in bytes; 0 switches the bound off
     #[arg(long, env, default_value = "67108864", value_name = "BYTES")]
     pub max_body_bytes: Option<OsString>,
@@ -206,6 +212,12 @@ pub struct Times {
     /// Service: between two pieces of the answer (cut off)
     #[arg(long, env, default_value = "60", value_name = "SECONDS")]
     pub read_timeout: Option<OsString>,
+    /// Service: between two pieces of an event stream, `text/event-stream` (cut off)
+    #[arg(long, env, default_value = "3600", value_name = "SECONDS")]
+    pub stream_idle_timeout: Option<OsString>,
+    /// WebSocket: without a byte in either direction (closed)
+    #[arg(long, env, default_value = "3600", value_name = "SECONDS")]
+    pub tunnel_idle_timeout: Option<OsString>,
     /// Client: to take a piece of the answer (cut off)
     #[arg(long, env, default_value = "60", value_name = "SECONDS")]
     pub write_timeout: Option<OsString>,

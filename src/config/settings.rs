@@ -208,6 +208,10 @@ pub struct Timeouts {
     pub connect: Duration,
     /// `READ_TIMEOUT`, 60 s between response bytes.
     pub read: Duration,
+    /// `STREAM_IDLE_TIMEOUT`, 1 h between two pieces of an event stream.
+    pub stream_idle: Duration,
+    /// `TUNNEL_IDLE_TIMEOUT`, 1 h without a byte in a tunnel.
+    pub tunnel_idle: Duration,
     /// `WRITE_TIMEOUT`, 60 s on a slow client.
     pub write: Duration,
     /// `DRAIN_TIMEOUT`, 25 s for in-flight requests at shutdown.
@@ -219,6 +223,10 @@ pub struct Timeouts {
 pub struct Bounds {
     /// `MAX_CONNECTIONS`; `None` = 90 % of the descriptor limit.
     pub connections_max: Option<usize>,
+    /// `MAX_CONNECTIONS_PER_IP`; 0 = off.
+    pub connections_per_address_max: u32,
+    /// `MAX_IN_FLIGHT_PER_ORG`; 0 = off.
+    pub in_flight_per_organization_max: u32,
     /// `MAX_BODY_BYTES`; `None` = off.
     pub body_bytes_max: Option<u64>,
 }

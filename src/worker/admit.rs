@@ -4,12 +4,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::handshake;
 use crate::config::Rules;
 use crate::http1::{Name, Request};
 use crate::identity::{self, Identity};
 use crate::limit::{self, IpKey, OrgKey, Permit};
 use crate::metrics::{AuthFailure, LimitPolicy};
 use crate::net::Clock;
+use crate::presence::{InFlight, Presence};
 use crate::reject::Reject;
 use crate::route::Match;
 use crate::{cors, forwarded};
@@ -24,6 +26,8 @@ pub struct Ticket {
     route: usize,
     identity: Option<Arc<Identity>>,
     permit: Permit,
+    /// Counts the request as under way until the ticket goes, with the request, however that ends.
+    _in_flight: InFlight,
 }
 
 impl Ticket {
@@ -126,6 +130,8 @@ pub struct Checks {
     pub limits: limit::Core,
     /// Verified tokens.
     pub tokens: identity::Cache,
+    /// Who is here, over all workers.
+    pub presence: Arc<Presence>,
 }
 
 /// DESIGN section 3, "A request's way": each step's refusal is final. `C` is read afresh for each limit: a slice's tokens end
@@ -163,17 +169,18 @@ pub fn admit<C: Clock>(
             Ok(Admitted::Own(None, Some(permit)))
         }
         Match::Upstream(hit) => {
-            let (identity, permit) = check::<C>(request, ip, hit.public, rules, checks)?;
+            let (identity, permit, in_flight) = check::<C>(request, ip, hit.public, rules, checks)?;
             let (service, route) = (hit.rule.service, hit.index);
             Ok(Admitted::Forward(Ticket {
                 service,
                 route,
                 identity,
                 permit,
+                _in_flight: in_flight,
             }))
         }
         Match::None => {
-            let (identity, _) = check::<C>(request, ip, false, rules, checks)?;
+            let (identity, ..) = check::<C>(request, ip, false, rules, checks)?;
             Err(Refused {
                 identity,
                 ..Refused::from(Reject::not_found())
@@ -182,14 +189,14 @@ pub fn admit<C: Clock>(
     }
 }
 
-/// Steps 2 to 4: the IP's peek, identity, both limits.
+/// Steps 2 to 4: the IP's peek, identity, what the organization has under way, both limits.
 fn check<C: Clock>(
     request: &Request<'_, '_>,
     ip: IpKey,
     public: bool,
     rules: &Rules,
     checks: &mut Checks,
-) -> Result<(Option<Arc<Identity>>, Permit), Refused> {
+) -> Result<(Option<Arc<Identity>>, Permit, InFlight), Refused> {
     checks.limits.peek_ip(ip, COST, &C::now_ns)?;
     let required = rules.config.auth.required;
     let identity = match (public, required) {
@@ -203,12 +210,22 @@ fn check<C: Clock>(
         },
         (false, false) => identify::<C>(request, rules, checks).ok(),
     };
-    let organization = identity
-        .as_deref()
-        .and_then(Identity::organization_key)
-        .map(OrgKey::new);
+    let organization = identity.as_deref().and_then(Identity::organization_key);
+    // Before the tokens are taken: a refused request takes none.
+    let begins = organization.map_or_else(
+        || Ok(InFlight::default()),
+        |id| checks.presence.organization_begins(id),
+    );
+    let Ok(in_flight) = begins else {
+        let what = "Your organization has too many requests under way (MAX_IN_FLIGHT_PER_ORG)";
+        return Err(Refused {
+            identity,
+            ..Refused::from(Reject::unavailable(what))
+        });
+    };
+    let organization = organization.map(OrgKey::new);
     match checks.limits.take(organization, Some(ip), COST, &C::now_ns) {
-        Ok(permit) => Ok((identity, permit)),
+        Ok(permit) => Ok((identity, permit, in_flight)),
         Err(refusal) => Err(Refused {
             identity,
             ..Refused::from(refusal)
@@ -243,7 +260,10 @@ fn identify<C: Clock>(
         .fields
         .iter()
         .filter(|field| field.kind == Name::Authorization);
-    let token = identity::bearer(fields.map(|field| field.value))?;
+    let token = match identity::bearer(fields.map(|field| field.value)) {
+        Err(identity::Refusal::MissingHeader) => handshake::token(request)?,
+        found => found?,
+    };
     // Without a secret no token can be genuine; such a gateway runs only with authentication off.
     let verifier = rules.verifier.as_ref();
     let verifier = verifier.ok_or(identity::Refusal::Invalid(identity::Why::Signature))?;

@@ -1,6 +1,8 @@
 //! The door through which a simulation drives a worker: its shard, its connections and its clock, without a thread and without a
 //! socket. Not a mock: everything behind it is the worker's own code. Invariant: nothing here decides anything.
 
+#![allow(clippy::expect_used, reason = "a test may fail loudly")]
+
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -19,7 +21,7 @@ impl<S: Stream> Clone for Worker<S> {
 
 impl<S: Stream> Worker<S> {
     pub(crate) fn new(setup: Setup) -> Self {
-        Self(Rc::new(Shard::new(setup)))
+        Self(Rc::new(Shard::new(setup).expect("a simulated bell")))
     }
 
     /// What the accept loop starts for each connection.
@@ -36,6 +38,11 @@ impl<S: Stream> Worker<S> {
     /// What runs beside them until the worker has drained.
     pub(crate) async fn keep_time(&self, stop: impl FnOnce()) {
         super::keep_time(&self.0, stop).await;
+    }
+
+    /// What wakes parked connections; it never ends.
+    pub(crate) async fn wake_parked(&self) {
+        super::wake_loop(Rc::clone(&self.0)).await;
     }
 
     /// Clients' connections.

@@ -279,7 +279,8 @@ impl Client {
     fn judge(&self, plan: &Plan, head: &Head, content: &Content, whole: bool) -> Result<(), String> {
         let status = head.status()?;
         let wrong = |why: &str| Err(format!("{why}: {head:?} whole: {whole}, to {plan:?}"));
-        let overload = status == 503 && head.all("x-request-id").is_empty();
+        let ours = head.all("x-request-id") == [format!("sim-{}", plan.id)];
+        let overload = status == 503 && !ours;
         if !overload {
             self.run.served(self.peer.0.link);
         }
@@ -311,7 +312,6 @@ impl Client {
                 true | false => Ok(()),
             };
         }
-        let ours = head.all("x-request-id") == [format!("sim-{}", plan.id)];
         if !ours && !overload && !matches!(plan.kind, Kind::Row(..)) && status != 408 {
             return wrong("an answer to another request");
         }

@@ -7,6 +7,7 @@
     reason = "a test may fail loudly"
 )]
 
+mod bell;
 mod client;
 mod dice;
 mod message;

@@ -18,6 +18,7 @@ use super::world::{World, sleep_ms, world};
 use crate::config::{self, Config, Rules, Snapshot, Sources};
 use crate::mailbox::{Call, Inbox};
 use crate::metrics::{Gauges, Registry, State, TextFormat};
+use crate::presence::{Bounds, Presence};
 use crate::worker::Setup;
 use crate::worker::simulated::Worker;
 use crate::{identity, limit, net};
@@ -152,8 +153,14 @@ impl Stage {
             state: Arc::clone(&state),
             outbox,
             log: None,
-            connections_max,
+            presence: Arc::new(Presence::new(Bounds {
+                connections_max,
+                per_address_max: 0,
+                per_organization_max: 0,
+            })),
         });
+        let waking = worker.clone();
+        world().spawn_servant(async move { waking.wake_parked().await });
         Self {
             worker,
             metrics,

@@ -2,27 +2,30 @@
 //! that can wait on a real socket can wait here, and ends for the same reasons.
 
 use std::cell::Cell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 
+use super::bell::{Parked, SimulatedBell};
 use super::sweep::{Sweep, Watch};
 use super::wire::{Connecting, End, Found};
 use super::world::{sleep_ms, stumble, world};
-use crate::net::{Broken, Buf, Clock, PARKED_BYTES, Reader, Stream, Writer};
+use crate::net::{Broken, Buf, Clock, Reader, Stream, Writer};
 
 /// Connections of a simulated run.
 pub(super) struct Simulated;
 
-/// Unregisters and closes when the last half goes.
-struct Held(Rc<Watch>);
+/// Unregisters when the last half goes, and closes unless the connection is parked.
+struct Held(Rc<Watch>, Cell<bool>);
 
 impl Drop for Held {
     fn drop(&mut self) {
         world().sweep.unregister(&self.0);
-        self.0.end.close();
+        if !self.1.get() {
+            self.0.end.close();
+        }
     }
 }
 
@@ -35,6 +38,9 @@ pub(super) struct SimulatedWriter {
 
 impl Drop for SimulatedWriter {
     fn drop(&mut self) {
+        if self.held.1.get() {
+            return;
+        }
         if self.reset_when_lost.get() {
             self.held.0.end.abort();
         }
@@ -46,7 +52,7 @@ impl Drop for SimulatedWriter {
 pub(super) fn adopt(end: Rc<End>) -> (SimulatedReader, SimulatedWriter) {
     let watch = Watch::new(end);
     world().sweep.register(&watch);
-    let held = Rc::new(Held(watch));
+    let held = Rc::new(Held(watch, Cell::new(false)));
     let writer = SimulatedWriter {
         held: Rc::clone(&held),
         reset_when_lost: Cell::new(false),
@@ -72,9 +78,24 @@ impl Stream for Simulated {
     type Reader = SimulatedReader;
     type Writer = SimulatedWriter;
     type Sweep = Sweep;
+    type Parked = Parked;
+    type Bell = SimulatedBell;
 
     fn sweep() -> Rc<Sweep> {
         Rc::clone(&world().sweep)
+    }
+
+    fn spawn(task: impl Future<Output = ()> + 'static) {
+        world().spawn("a task of the worker", task);
+    }
+
+    fn park(reader: SimulatedReader, _writer: SimulatedWriter) -> io::Result<Parked> {
+        reader.0.1.set(true);
+        Ok(Parked::new(Rc::clone(&reader.0.0.end)))
+    }
+
+    fn wake(parked: Parked) -> io::Result<(SimulatedReader, SimulatedWriter)> {
+        Ok(adopt(parked.wake()))
     }
 
     async fn connect(
@@ -117,7 +138,7 @@ impl Reader for SimulatedReader {
             return (Ok(0), buf);
         }
         watch.cancelled.set(false);
-        let cancelable = watch.idle_since.get() != u64::MAX && room > PARKED_BYTES;
+        let cancelable = watch.idle_since.get() != u64::MAX;
         let found = poll_fn(|cx| {
             if let Poll::Ready(found) = watch.end.poll_read(cx, room) {
                 return Poll::Ready(Some(found));

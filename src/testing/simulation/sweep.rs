@@ -2,17 +2,17 @@
 //! Not the connections. Invariant: a reason that has fired explains everything that ends afterwards.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::task::Waker;
 
 use super::wire::End;
-use crate::net::{Broken, Sweeping};
+use crate::net::{Broken, PARK_AFTER_MS, Sweeping};
 
 const NEVER: u64 = u64::MAX;
 
 /// As in `net::sweep`.
 const TIE_GRACE_MS: u64 = 20;
-const PARK_AFTER_MS: u64 = 300;
 
 /// What the sweep knows of one connection.
 pub(super) struct Watch {
@@ -66,9 +66,20 @@ impl Watch {
 pub(super) struct Sweep {
     watches: RefCell<Vec<Rc<Watch>>>,
     now_ms: Cell<u64>,
+    /// Links of connections that stand in the worker's lot, with no watch of their own.
+    lot: RefCell<BTreeSet<u64>>,
 }
 
 impl Sweep {
+    pub(super) fn parked(&self, link: u64, is_parked: bool) {
+        let mut lot = self.lot.borrow_mut();
+        if is_parked {
+            lot.insert(link);
+        } else {
+            lot.remove(&link);
+        }
+    }
+
     pub(super) fn now_ms(&self) -> u64 {
         self.now_ms.get()
     }
@@ -85,14 +96,15 @@ impl Sweep {
     }
 
     pub(super) fn connections(&self) -> usize {
-        self.watches.borrow().len()
+        self.watches.borrow().len() + self.lot.borrow().len()
     }
 
     /// Links of connections that nothing has ended.
     pub(super) fn unfired(&self) -> Vec<u64> {
         let watches = self.watches.borrow();
         let unfired = watches.iter().filter(|watch| watch.fired.get().is_none());
-        unfired.map(|watch| watch.end.link).collect()
+        let links = unfired.map(|watch| watch.end.link);
+        links.chain(self.lot.borrow().iter().copied()).collect()
     }
 }
 

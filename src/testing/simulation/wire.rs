@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use super::world::world;
+use crate::net::Signal;
 
 /// What becomes of opening a connection.
 pub(super) enum Connecting {
@@ -259,8 +260,35 @@ impl End {
 
     /// No byte, no end and no reset has arrived.
     pub(super) fn is_quiet(&self) -> bool {
-        let pipe = self.rx.borrow();
-        !pipe.shut && pipe.next_at().is_none_or(|at| at > world().now_ns())
+        self.signal() == Signal::Quiet
+    }
+
+    /// What one look shows, as a look at a socket does.
+    pub(super) fn signal(&self) -> Signal {
+        let (pipe, now) = (self.rx.borrow(), world().now_ns());
+        let past = |at: Option<u64>| at.is_some_and(|at| at <= now);
+        if past(pipe.pieces.front().map(|piece| piece.0)) {
+            Signal::Bytes
+        } else if past(pipe.resets_at) {
+            Signal::Failed
+        } else if pipe.shut || (pipe.pieces.is_empty() && past(pipe.ends_at)) {
+            Signal::End
+        } else {
+            Signal::Quiet
+        }
+    }
+
+    /// Wakes `waker` when anything comes.
+    pub(super) fn listen(&self, waker: &Waker) {
+        let mut pipe = self.rx.borrow_mut();
+        pipe.reader = Some(waker.clone());
+        if let Some(at) = pipe.next_at() {
+            world().wake_at(at, waker);
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.get()
     }
 
     /// The peer's end or reset has arrived, read or not.
