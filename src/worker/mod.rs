@@ -65,7 +65,7 @@ const ADDRESS_FULL: &str = "Too many connections from your address (MAX_CONNECTI
 /// The runtime or the listener could not be set up.
 pub fn work(driver: Driver, listener: TcpListener, setup: Setup) -> std::io::Result<()> {
     run(driver, || async move {
-        let incoming = Incoming::new(listener)?;
+        let incoming = Incoming::new(driver, listener)?;
         let shard = Rc::new(Shard::<Tcp>::new(setup)?);
         spawn(accept_loop(Rc::clone(&incoming), Rc::clone(&shard)));
         spawn(wake_loop(Rc::clone(&shard)));
