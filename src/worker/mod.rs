@@ -1,5 +1,5 @@
 //! The hot wing: one thread per core, each with its listener, its connections, its pool and its slices of the limits. Not the
-//! rules (they are pure rooms) and nothing that blocks. Invariant: a worker shares nothing with another but the three tables.
+//! rules (they are pure rooms) and nothing that blocks. Invariant: a worker shares nothing with another but the tables of `lib`.
 
 mod admit;
 mod answer;
