@@ -1,8 +1,13 @@
 //! One worker's limiter: index, slices and the order of the checks. Not shared, not the buckets' truth.
 //! Invariant: a request charges both of its keys or, as far as this file can give back, none.
+mod leased;
+
 use std::sync::Arc;
 
+pub use leased::{Claim, Outcome};
+
 use super::answer::{Permit, Policy, Refusal};
+use super::exchange::Hint;
 use super::index::{Entry, Index};
 use super::key::{Hash, IpKey, Kind, OrgKey};
 use super::limits::Limits;
@@ -37,6 +42,8 @@ pub struct Core {
     cores: u32,
     /// The address of the last peek: the same request's `take` needs neither a hash nor a search.
     last_ip: Option<(IpKey, Hash, u32)>,
+    /// Lease mode: keys whose pool runs low, for the control thread.
+    hints: Vec<Hint>,
 }
 
 /// A key as this request has found it.
@@ -61,6 +68,7 @@ impl Core {
             counters: Counters::default(),
             cores: u32::try_from(settings.cores).unwrap_or(u32::MAX),
             last_ip: None,
+            hints: Vec::new(),
             node,
         }
     }
@@ -77,6 +85,9 @@ impl Core {
     ) -> Result<(), Refusal> {
         if !self.node.settings.per_ip {
             return Ok(());
+        }
+        if self.node.leased {
+            return self.peek_leased(ip, cost, clock);
         }
         let now = clock();
         self.refresh();
@@ -430,4 +441,7 @@ impl Core {
 fn settle(node: &Node, slice: Slice) {
     let slot = node.table.slot(slice.place);
     slot.settle(slice.place.id, slice.lent(), slice.tokens);
+    if node.leased {
+        slot.count(slice.taken);
+    }
 }
