@@ -65,7 +65,7 @@ fn whole_path(c: &mut Criterion) {
                 .unwrap();
             let mut scratch = Scratch::new();
             let request = parse_request(&head[..length], &mut scratch).unwrap();
-            let admitted = admit(&request, client, &rules, &mut checks);
+            let admitted = admit::<net::Tcp>(&request, client, &rules, &mut checks);
             assert!(matches!(admitted, Ok(Admitted::Forward(_))));
         });
     });

@@ -280,18 +280,21 @@ fn a_demo_that_cannot_run_says_so_in_one_line() {
     let directory = empty();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let environment = [
-        ("GATEWAY_HOST", "127.0.0.1"),
-        ("GATEWAY_PORT", port.as_str()),
-    ];
-    let demo = run(directory.path(), &["demo"], &environment);
-    assert_eq!((demo.code, demo.out.as_str()), (1, ""));
-    let begin = format!("cannot listen on 127.0.0.1:{port}: ");
-    assert!(
-        demo.err.starts_with(&begin) && demo.err.lines().count() == 1,
-        "{}",
-        demo.err
-    );
+    for (gateway, operations) in [(port.as_str(), ""), ("0", port.as_str())] {
+        let environment = [
+            ("GATEWAY_HOST", "127.0.0.1"),
+            ("GATEWAY_PORT", gateway),
+            ("OPS_PORT", operations),
+        ];
+        let demo = run(directory.path(), &["demo"], &environment);
+        assert_eq!((demo.code, demo.out.as_str()), (1, ""));
+        let begin = format!("cannot listen on 127.0.0.1:{port}: ");
+        assert!(
+            demo.err.starts_with(&begin) && demo.err.lines().count() == 1,
+            "{}",
+            demo.err
+        );
+    }
     let address = format!("127.0.0.1:{port}");
     let service = run(
         directory.path(),

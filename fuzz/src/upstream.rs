@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use dbpower_gateway::config::{self, Config, Rules, Snapshot, Sources};
 use dbpower_gateway::http1::{HEAD_BYTES_MAX, Scratch, head_end, parse_request};
+use dbpower_gateway::net::Tcp;
 use dbpower_gateway::route::{Match, Rule};
 use dbpower_gateway::worker::{Admitted, Checks, Ticket, admit, write_request};
 use dbpower_gateway::{identity, limit};
@@ -106,7 +107,7 @@ impl Gateway {
                 return;
             };
             let Ok(Admitted::Forward(ticket)) =
-                admit(&request, peer, &self.snapshot.rules, &mut self.checks)
+                admit::<Tcp>(&request, peer, &self.snapshot.rules, &mut self.checks)
             else {
                 continue;
             };

@@ -1,15 +1,11 @@
 //! CPU per request of the gateway against the floor, in one run: both pinned to the same core, in turn, the load and the origin on
 //! the other. wrk makes the load (closed loop); the kernel's own accounting of the process gives the CPU time.
 
-use std::fs;
 use std::io;
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use rustix::process::Pid;
-use rustix::thread::{CpuSet, sched_setaffinity};
+use crate::process::{self, Process, free_port};
 
 /// Secret of the gateway under test.
 const SECRET: &str = "load-test-secret-of-at-least-32-bytes";
@@ -30,70 +26,6 @@ pub(crate) struct Options {
     gateway: PathBuf,
 }
 
-/// A process under test, ended when dropped.
-struct Process(Child);
-
-impl Process {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "outside the gateway: this thread serves nobody and waits for another process to listen"
-    )]
-    fn start(command: &mut Command, core: usize, port: u16) -> io::Result<Self> {
-        let child = command.stdout(Stdio::null()).spawn()?;
-        let process = Self(child);
-        pin(process.pid(), core)?;
-        let patience = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if Instant::now() > patience {
-                return Err(io::Error::other(format!(
-                    "{command:?} did not listen on port {port}"
-                )));
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        // Threads that were started before the pin are pinned too.
-        for task in fs::read_dir(format!("/proc/{}/task", process.0.id()))? {
-            let id = task?.file_name().to_string_lossy().parse().unwrap_or(0);
-            pin(Pid::from_raw(id), core)?;
-        }
-        Ok(process)
-    }
-
-    fn pid(&self) -> Option<Pid> {
-        i32::try_from(self.0.id()).ok().and_then(Pid::from_raw)
-    }
-
-    /// CPU time of all threads, in nanoseconds.
-    fn cpu_ns(&self) -> io::Result<u64> {
-        let mut sum = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.0.id()))? {
-            let text = fs::read_to_string(task?.path().join("schedstat"))?;
-            let first = text.split_whitespace().next().unwrap_or("0");
-            sum += first.parse::<u64>().unwrap_or(0);
-        }
-        Ok(sum)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn pin(pid: Option<Pid>, core: usize) -> io::Result<()> {
-    let mut set = CpuSet::new();
-    set.set(core);
-    sched_setaffinity(pid, &set)?;
-    Ok(())
-}
-
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
-}
-
 /// One measured round.
 #[derive(Debug, Clone, Copy)]
 struct Round {
@@ -103,19 +35,12 @@ struct Round {
 
 /// Runs the comparison and prints it as a Markdown table.
 pub(crate) fn run(options: &Options) -> io::Result<()> {
-    if !options.gateway.exists() {
-        let built = Command::new("cargo")
-            .args(["build", "--release"])
-            .status()?;
-        if !built.success() {
-            return Err(io::Error::other("cargo build --release failed"));
-        }
-    }
+    process::build(&options.gateway)?;
     let own = std::env::current_exe()?;
     let (origin_port, relay_port, gateway_port) = (free_port()?, free_port()?, free_port()?);
     let mut origin = Command::new(&own);
     origin.args(["origin", "--port", &origin_port.to_string()]);
-    let _origin = Process::start(&mut origin, 1, origin_port)?;
+    let _origin = Process::start(&mut origin, Some(1), origin_port)?;
     let mut relay = Command::new(&own);
     relay.args([
         "relay",
@@ -124,7 +49,7 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
         "--to",
         &origin_port.to_string(),
     ]);
-    let relay = Process::start(&mut relay, 0, relay_port)?;
+    let relay = Process::start(&mut relay, Some(0), relay_port)?;
     let gateway = start_gateway(&options.gateway, gateway_port, origin_port)?;
     let token = mint(&options.gateway)?;
     let (mut floor, mut ours) = (Vec::new(), Vec::new());
@@ -161,7 +86,7 @@ fn start_gateway(binary: &Path, port: u16, origin: u16) -> io::Result<Process> {
         .env("RATE_LIMIT_RPM", "16000000")
         .env("RATE_LIMIT_BURST", "100000")
         .env("LOG_REQUESTS", "false");
-    Process::start(&mut command, 0, port)
+    Process::start(&mut command, Some(0), port)
 }
 
 fn mint(binary: &Path) -> io::Result<String> {

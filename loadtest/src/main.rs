@@ -1,7 +1,9 @@
 //! The load-test harness: `floor` compares the gateway with a raw TCP relay on the same runtime. Not part of the gateway.
 
 mod floor;
+mod idle;
 mod origin;
+mod process;
 mod relay;
 mod ring;
 
@@ -18,6 +20,8 @@ struct Arguments {
 enum Command {
     /// CPU time per request of the gateway (JWT, both limits, log off) against a raw TCP relay, in one run.
     Floor(floor::Options),
+    /// Memory of idle keep-alive connections.
+    Idle(idle::Options),
     /// A keep-alive HTTP origin that answers 1 KB (started by the others).
     Origin {
         /// Port on 127.0.0.1.
@@ -38,6 +42,7 @@ enum Command {
 fn main() -> std::io::Result<()> {
     match Arguments::parse().command {
         Command::Floor(options) => floor::run(&options),
+        Command::Idle(options) => idle::run(&options),
         Command::Origin { port } => ring::run(|| origin::serve(port)),
         Command::Relay { port, to } => ring::run(|| relay::serve(port, to)),
     }

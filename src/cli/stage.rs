@@ -70,7 +70,10 @@ pub fn stage(flags: &Raw, now_ms: u64) -> Result<Stage, Outcome> {
         config::load_with(flags, forced).map_err(|problems| Outcome::misconfigured(&problems))?;
     let config = loaded.config;
     let token = |role: &str| token(&config, role, now_ms);
-    let ops = config.ops.filter(is_free).map(|ops| ops.listen);
+    let ops = match config.ops {
+        Some(ops) => promised(ops)?,
+        None => None,
+    };
     let banner = demo::lines(config.listen, ops, &token("user")?, &token("admin")?);
     Ok(Stage {
         config,
@@ -97,9 +100,16 @@ fn free_address(flags: &Raw) -> Result<SocketAddr, Outcome> {
         })
 }
 
-/// Whether the banner may promise metrics there.
-fn is_free(ops: &Ops) -> bool {
-    TcpListener::bind(ops.listen).is_ok()
+/// Where the banner may promise metrics. A port that somebody asked for and that is taken ends it, before any line promises more.
+fn promised(ops: Ops) -> Result<Option<SocketAddr>, Outcome> {
+    match TcpListener::bind(ops.listen) {
+        Ok(_) => Ok(Some(ops.listen)),
+        Err(error) if ops.explicit => Err(Outcome::failed(&format!(
+            "cannot listen on {}: {error} (OPS_HOST, OPS_PORT)",
+            ops.listen
+        ))),
+        Err(_) => Ok(None),
+    }
 }
 
 /// What the demo insists on, so that no `.env` around it makes its own lines fail.

@@ -206,6 +206,12 @@ pub struct Times {
     /// Service: between two pieces of the answer (cut off)
     #[arg(long, env, default_value = "60", value_name = "SECONDS")]
     pub read_timeout: Option<OsString>,
+    /// Service: between two pieces of an event stream, `text/event-stream` (cut off)
+    #[arg(long, env, default_value = "3600", value_name = "SECONDS")]
+    pub stream_idle_timeout: Option<OsString>,
+    /// WebSocket: without a byte in either direction (closed)
+    #[arg(long, env, default_value = "3600", value_name = "SECONDS")]
+    pub tunnel_idle_timeout: Option<OsString>,
     /// Client: to take a piece of the answer (cut off)
     #[arg(long, env, default_value = "60", value_name = "SECONDS")]
     pub write_timeout: Option<OsString>,

@@ -229,6 +229,8 @@ pub(super) fn timeouts(reader: &mut Reader) -> Option<Timeouts> {
     let body = seconds(reader, "BODY_TIMEOUT", 3_600.0);
     let connect = seconds(reader, "CONNECT_TIMEOUT", 300.0);
     let read = seconds(reader, "READ_TIMEOUT", 86_400.0);
+    let stream_idle = seconds(reader, "STREAM_IDLE_TIMEOUT", 86_400.0);
+    let tunnel_idle = seconds(reader, "TUNNEL_IDLE_TIMEOUT", 86_400.0);
     let write = seconds(reader, "WRITE_TIMEOUT", 3_600.0);
     // Zero is a wish here: end at once.
     let drain = reader.read("DRAIN_TIMEOUT", |text| {
@@ -240,6 +242,8 @@ pub(super) fn timeouts(reader: &mut Reader) -> Option<Timeouts> {
         body: body?,
         connect: connect?,
         read: read?,
+        stream_idle: stream_idle?,
+        tunnel_idle: tunnel_idle?,
         write: write?,
         drain: drain?,
     })

@@ -208,6 +208,10 @@ pub struct Timeouts {
     pub connect: Duration,
     /// `READ_TIMEOUT`, 60 s between response bytes.
     pub read: Duration,
+    /// `STREAM_IDLE_TIMEOUT`, 1 h between two pieces of an event stream.
+    pub stream_idle: Duration,
+    /// `TUNNEL_IDLE_TIMEOUT`, 1 h without a byte in a tunnel.
+    pub tunnel_idle: Duration,
     /// `WRITE_TIMEOUT`, 60 s on a slow client.
     pub write: Duration,
     /// `DRAIN_TIMEOUT`, 25 s for in-flight requests at shutdown.

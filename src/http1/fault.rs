@@ -100,6 +100,8 @@ pub enum Fault {
     StatusCode,
     /// 101 though no switch was asked for.
     UnaskedSwitch,
+    /// 101 that does not complete the WebSocket handshake it answers.
+    Switch,
 }
 
 impl Fault {
@@ -113,7 +115,7 @@ impl Fault {
             Self::Connect | Self::Trace => 405,
             Self::CodingUnsupported => 501,
             Self::Expectation => 417,
-            Self::StatusLine | Self::StatusCode | Self::UnaskedSwitch => 502,
+            Self::StatusLine | Self::StatusCode | Self::UnaskedSwitch | Self::Switch => 502,
             Self::BareLf | Self::BareCr | Self::Control | Self::LeadingLines => 400,
             Self::RequestLine | Self::Method | Self::Version => 400,
             Self::TargetForm | Self::TargetBytes | Self::TargetFragment => 400,
@@ -180,6 +182,7 @@ impl Fault {
             Self::StatusLine => "The upstream's status line is malformed",
             Self::StatusCode => "The upstream's status is not between 100 and 599",
             Self::UnaskedSwitch => "The upstream switched protocols unasked",
+            Self::Switch => "The upstream's 101 does not complete the WebSocket handshake",
         }
     }
 
@@ -217,6 +220,7 @@ impl Fault {
             Self::StatusLine => "RFC 9112 4",
             Self::StatusCode => "RFC 9110 15",
             Self::UnaskedSwitch => "RFC 9110 7.8",
+            Self::Switch => "RFC 6455 4.1",
         }
     }
 }

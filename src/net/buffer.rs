@@ -17,6 +17,9 @@ pub(super) const LARGE_BYTES: usize = 64 * 1024;
 /// Buffers of each size that a worker keeps for reuse; beyond it they are freed.
 const KEPT_MAX: usize = 256;
 
+/// And after a crowd has gone: enough for a few requests at once.
+const KEPT_IN_REST: usize = 8;
+
 const _: () = assert!(SMALL_BYTES > crate::http1::HEAD_BYTES_MAX);
 const _: () = assert!(LARGE_BYTES >= crate::http1::RESPONSE_HEAD_BYTES_MAX);
 
@@ -163,6 +166,15 @@ impl Pool {
     pub fn large(&self) -> Buf {
         let kept = self.large.borrow_mut().pop();
         kept.unwrap_or_else(|| Buf::with_capacity(LARGE_BYTES))
+    }
+
+    /// Keeps few: a crowd has used many, and each holds pages.
+    pub fn shrink(&self) {
+        for shelf in [&self.small, &self.large] {
+            let mut shelf = shelf.borrow_mut();
+            shelf.truncate(KEPT_IN_REST);
+            shelf.shrink_to_fit();
+        }
     }
 
     /// Takes a buffer back.

@@ -198,9 +198,9 @@ pub async fn race<M: Future, S: Future>(main: M, side: S) -> (M::Output, Option<
     .await
 }
 
-/// Waits until `told` or for `ms`; true when told. Whoever tells runs in the same task (see [`race`]).
-pub async fn told_within(told: &std::cell::Cell<bool>, ms: u64) -> bool {
-    let mut time = std::pin::pin!(sleep_ms(ms));
+/// Waits until `told` or for as long as `time` takes; true when told. Whoever tells runs in the same task (see [`race`]).
+pub async fn told_within(told: &std::cell::Cell<bool>, time: impl Future<Output = ()>) -> bool {
+    let mut time = std::pin::pin!(time);
     std::future::poll_fn(|cx| {
         if told.get() {
             return Poll::Ready(true);

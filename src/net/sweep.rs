@@ -15,7 +15,7 @@ use monoio::io::{CancelHandle, Canceller};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{Shutdown, shutdown};
 
-use super::Broken;
+use super::stream::{Broken, Sweeping};
 
 /// No deadline.
 const NEVER: u64 = u64::MAX;
@@ -25,7 +25,7 @@ const TIE_GRACE_MS: u64 = 20;
 
 /// An idle connection gives its buffer and its request's state back after this time: ten thousand idle ones would otherwise own
 /// ten thousand of each.
-const PARK_AFTER_MS: u64 = 300;
+pub const PARK_AFTER_MS: u64 = 300;
 
 /// Descriptors looked at by one poll call.
 const POLL_BATCH: usize = 512;
@@ -158,8 +158,19 @@ impl Sweep {
         }
     }
 
-    /// Ends what is overdue and what is tied to a client that has left. Called every tick.
-    pub fn tick(&self, now_ms: u64) {
+    /// Time of the last tick, on the monotonic clock.
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms.get()
+    }
+
+    /// Connections of this worker, in both directions.
+    pub fn connections(&self) -> usize {
+        self.watches.borrow().len() - self.free.borrow().len()
+    }
+}
+
+impl Sweeping for Sweep {
+    fn tick(&self, now_ms: u64) {
         self.now_ms.set(now_ms);
         let watches = self.watches.borrow();
         let mut tied: Vec<&Rc<Watch>> = Vec::new();
@@ -185,13 +196,7 @@ impl Sweep {
         }
     }
 
-    /// Time of the last tick, on the monotonic clock.
-    pub fn now_ms(&self) -> u64 {
-        self.now_ms.get()
-    }
-
-    /// Ends every connection that is between two requests.
-    pub fn end_idle(&self) {
+    fn end_idle(&self) {
         for watch in self.watches.borrow().iter().flatten() {
             if watch.idle_since.get() != NEVER {
                 watch.fire(Broken::Draining, Shutdown::Read);
@@ -199,8 +204,7 @@ impl Sweep {
         }
     }
 
-    /// Ends the connection that has been idle for longest; false when none is.
-    pub fn evict_oldest_idle(&self) -> bool {
+    fn evict_oldest_idle(&self) -> bool {
         let watches = self.watches.borrow();
         let idle = watches
             .iter()
@@ -212,11 +216,6 @@ impl Sweep {
         oldest.idle_since.set(NEVER);
         oldest.fire(Broken::Evicted, Shutdown::Read);
         true
-    }
-
-    /// Connections of this worker, in both directions.
-    pub fn connections(&self) -> usize {
-        self.watches.borrow().len() - self.free.borrow().len()
     }
 }
 

@@ -10,8 +10,8 @@ use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
 
 use super::{
-    Broken, Buf, Driver, Reader, Stream, Sweep, Tcp, TcpReader, TcpWriter, Writer, catch_panic,
-    clock, detect, race, run, sleep_ms, spawn, told_within,
+    Bell, Broken, Buf, Driver, Reader, Signal, Stream, Sweep, Sweeping, Tcp, TcpBell, TcpReader,
+    TcpWriter, Writer, catch_panic, clock, detect, race, run, sleep_ms, spawn, told_within,
 };
 
 /// Runs the same on a thread of its own for each driver, with a sweep that ticks.
@@ -84,15 +84,15 @@ fn a_race_ends_with_its_main_side_and_keeps_what_the_other_said() {
         let (there, back) = (Cell::new(false), Cell::new(false));
         let main = async {
             there.set(true);
-            assert!(told_within(&back, 5_000).await);
+            assert!(told_within(&back, sleep_ms(5_000)).await);
         };
         let side = async {
-            let told = told_within(&there, 5_000).await;
+            let told = told_within(&there, sleep_ms(5_000)).await;
             back.set(true);
             told
         };
         assert_eq!(race(main, side).await, ((), Some(true)));
-        assert!(!told_within(&Cell::new(false), 5).await);
+        assert!(!told_within(&Cell::new(false), sleep_ms(5)).await);
     });
 }
 
@@ -182,5 +182,42 @@ fn a_connection_that_is_lost_while_its_end_means_something_resets() {
             drop((reader, writer));
             assert_eq!(theirs.read(&mut [0]).is_err(), on);
         }
+    });
+}
+
+#[test]
+fn a_parked_connection_rings_when_something_comes_and_wakes_whole() {
+    on_both(|| async {
+        let bell = TcpBell::new().expect("an epoll instance");
+        let (one, mut first) = pair().await;
+        let (two, second) = pair().await;
+        let (three, _third) = pair().await;
+        let halves = [one, two, three];
+        let parked: Vec<_> = halves
+            .map(|(reader, writer)| Tcp::park(reader, writer).expect("nothing is in flight"))
+            .into();
+        assert_eq!(Sweep::of_thread().connections(), 0, "none is watched");
+        for (tag, parked) in (0..).zip(&parked) {
+            assert_eq!(TcpBell::signal(parked), Signal::Quiet);
+            bell.watch(parked, tag).expect("room in the kernel");
+        }
+        assert!(first.write_all(b"hello").is_ok());
+        drop(second);
+        let mut rung = Vec::new();
+        while rung.len() < 2 {
+            bell.rung(&mut rung).await;
+            for tag in &rung {
+                bell.unwatch(&parked[*tag as usize]);
+            }
+        }
+        rung.sort_unstable();
+        assert_eq!(rung, [0, 1], "each once, the third is quiet");
+        let signals: Vec<Signal> = parked.iter().map(TcpBell::signal).collect();
+        assert_eq!(signals, [Signal::Bytes, Signal::End, Signal::Quiet]);
+        let awake = parked.into_iter().next().map(Tcp::wake);
+        let (mut reader, _writer) = awake.expect("three").expect("an open socket");
+        let (read, buf) = reader.read(Buf::with_capacity(10), soon(1_000)).await;
+        assert_eq!((read, buf.filled()), (Ok(5), &b"hello"[..]));
+        assert_eq!(Sweep::of_thread().connections(), 1);
     });
 }

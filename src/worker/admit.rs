@@ -4,12 +4,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::handshake;
 use crate::config::Rules;
 use crate::http1::{Name, Request};
 use crate::identity::{self, Identity};
 use crate::limit::{self, IpKey, OrgKey, Permit};
 use crate::metrics::{AuthFailure, LimitPolicy};
-use crate::net::clock;
+use crate::net::Clock;
 use crate::reject::Reject;
 use crate::route::Match;
 use crate::{cors, forwarded};
@@ -128,11 +129,12 @@ pub struct Checks {
     pub tokens: identity::Cache,
 }
 
-/// DESIGN section 3, "A request's way": each step's refusal is final.
+/// DESIGN section 3, "A request's way": each step's refusal is final. `C` is read afresh for each limit: a slice's tokens end
+/// at a moment, and a tick's time is too old for that.
 ///
 /// # Errors
 /// The request goes no further, and this is its answer.
-pub fn admit(
+pub fn admit<C: Clock>(
     request: &Request<'_, '_>,
     client: IpAddr,
     rules: &Rules,
@@ -153,16 +155,16 @@ pub fn admit(
     match found {
         Match::Own(own) if own.is_exempt() => Ok(Admitted::Own(None, None)),
         Match::Own(own) if !own.is_public() => {
-            let identity = identify_caller(request, ip, rules, checks)?;
+            let identity = identify_caller::<C>(request, ip, rules, checks)?;
             Ok(Admitted::Own(Some(identity), None))
         }
         Match::Own(_) => {
-            checks.limits.peek_ip(ip, COST, &clock::now_ns)?;
-            let permit = checks.limits.take(None, Some(ip), COST, &clock::now_ns)?;
+            checks.limits.peek_ip(ip, COST, &C::now_ns)?;
+            let permit = checks.limits.take(None, Some(ip), COST, &C::now_ns)?;
             Ok(Admitted::Own(None, Some(permit)))
         }
         Match::Upstream(hit) => {
-            let (identity, permit) = check(request, ip, hit.public, rules, checks)?;
+            let (identity, permit) = check::<C>(request, ip, hit.public, rules, checks)?;
             let (service, route) = (hit.rule.service, hit.index);
             Ok(Admitted::Forward(Ticket {
                 service,
@@ -172,7 +174,7 @@ pub fn admit(
             }))
         }
         Match::None => {
-            let (identity, _) = check(request, ip, false, rules, checks)?;
+            let (identity, _) = check::<C>(request, ip, false, rules, checks)?;
             Err(Refused {
                 identity,
                 ..Refused::from(Reject::not_found())
@@ -182,34 +184,31 @@ pub fn admit(
 }
 
 /// Steps 2 to 4: the IP's peek, identity, both limits.
-fn check(
+fn check<C: Clock>(
     request: &Request<'_, '_>,
     ip: IpKey,
     public: bool,
     rules: &Rules,
     checks: &mut Checks,
 ) -> Result<(Option<Arc<Identity>>, Permit), Refused> {
-    checks.limits.peek_ip(ip, COST, &clock::now_ns)?;
+    checks.limits.peek_ip(ip, COST, &C::now_ns)?;
     let required = rules.config.auth.required;
     let identity = match (public, required) {
         (true, _) => None,
-        (false, true) => match identify(request, rules, checks) {
+        (false, true) => match identify::<C>(request, rules, checks) {
             Ok(identity) => Some(identity),
             Err(refusal) => {
-                checks.limits.charge_ip(ip, COST, &clock::now_ns);
+                checks.limits.charge_ip(ip, COST, &C::now_ns);
                 return Err(refusal.into());
             }
         },
-        (false, false) => identify(request, rules, checks).ok(),
+        (false, false) => identify::<C>(request, rules, checks).ok(),
     };
     let organization = identity
         .as_deref()
         .and_then(Identity::organization_key)
         .map(OrgKey::new);
-    match checks
-        .limits
-        .take(organization, Some(ip), COST, &clock::now_ns)
-    {
+    match checks.limits.take(organization, Some(ip), COST, &C::now_ns) {
         Ok(permit) => Ok((identity, permit)),
         Err(refusal) => Err(Refused {
             identity,
@@ -220,23 +219,23 @@ fn check(
 
 /// `/rate-limit/info` and `/admin/*`: a valid token is neither limited nor charged, so that an admin behind a blocked address
 /// can reset it; an invalid one is charged, and refused from a blocked address.
-fn identify_caller(
+fn identify_caller<C: Clock>(
     request: &Request<'_, '_>,
     ip: IpKey,
     rules: &Rules,
     checks: &mut Checks,
 ) -> Result<Arc<Identity>, Refused> {
-    match identify(request, rules, checks) {
+    match identify::<C>(request, rules, checks) {
         Ok(identity) => Ok(identity),
         Err(refusal) => {
-            checks.limits.peek_ip(ip, COST, &clock::now_ns)?;
-            checks.limits.charge_ip(ip, COST, &clock::now_ns);
+            checks.limits.peek_ip(ip, COST, &C::now_ns)?;
+            checks.limits.charge_ip(ip, COST, &C::now_ns);
             Err(refusal.into())
         }
     }
 }
 
-fn identify(
+fn identify<C: Clock>(
     request: &Request<'_, '_>,
     rules: &Rules,
     checks: &mut Checks,
@@ -245,11 +244,14 @@ fn identify(
         .fields
         .iter()
         .filter(|field| field.kind == Name::Authorization);
-    let token = identity::bearer(fields.map(|field| field.value))?;
+    let token = match identity::bearer(fields.map(|field| field.value)) {
+        Err(identity::Refusal::MissingHeader) => handshake::token(request)?,
+        found => found?,
+    };
     // Without a secret no token can be genuine; such a gateway runs only with authentication off.
     let verifier = rules.verifier.as_ref();
     let verifier = verifier.ok_or(identity::Refusal::Invalid(identity::Why::Signature))?;
-    checks.tokens.identify(verifier, token, clock::unix_ms())
+    checks.tokens.identify(verifier, token, C::unix_ms())
 }
 
 /// The client's address: DESIGN "Client IP".

@@ -11,10 +11,11 @@ use super::shard::Shard;
 use crate::http1::write::{self, reason};
 use crate::mailbox::{Call, Caller, OWN_BODY_BYTES_MAX, OwnCall};
 use crate::metrics::CloseReason;
-use crate::net::{Broken, Buf, Reader, Stream, Writer, clock};
+use crate::net::{Broken, Buf, Reader, Stream, Writer};
 use crate::reject::Reject;
 
 use super::draft::Draft;
+use super::handshake::Handshake;
 
 /// A pending body of at most this size is dropped so that the connection can be kept.
 const DISCARD_BYTES_MAX: u64 = 64 * 1024;
@@ -35,18 +36,20 @@ pub(super) struct Facts {
     pub(super) keep_alive: bool,
     /// Fields that every answer to this request carries, ready to be copied.
     pub(super) own: Buf,
+    /// A WebSocket handshake, until it is answered.
+    pub(super) handshake: Option<Handshake>,
     /// For the access log; `None` when it is off.
     pub(super) draft: Option<Draft>,
 }
 
 impl Facts {
-    pub(super) fn micros(&self) -> u64 {
-        clock::now_ns().saturating_sub(self.started_ns) / 1_000
+    pub(super) fn micros(&self, now_ns: u64) -> u64 {
+        now_ns.saturating_sub(self.started_ns) / 1_000
     }
 
     /// `X-Response-Time`, with two decimals, and the fields that were prepared.
-    pub(super) fn write_own(&self, out: &mut Vec<u8>) {
-        let hundredths = self.micros() / 10;
+    pub(super) fn write_own(&self, now_ns: u64, out: &mut Vec<u8>) {
+        let hundredths = self.micros(now_ns) / 10;
         out.extend_from_slice(b"X-Response-Time: ");
         write::number(out, hundredths / 100);
         out.push(b'.');
@@ -188,7 +191,7 @@ fn write_answer<S: Stream>(
         Content::Response(response) => (response.status().as_u16(), response.body()),
     };
     write::status_line(out, status, reason(status).as_bytes());
-    facts.write_own(out);
+    facts.write_own(S::now_ns(), out);
     out.extend_from_slice(shard.snapshot().rules.cors.vary_line([]));
     match content {
         Content::Reject(reject) => {

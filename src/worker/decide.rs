@@ -7,6 +7,7 @@ use super::admit::{Admitted, Refused, Ticket, admit, client_address};
 use super::answer::{Answer, Content, Facts, OwnRequest};
 use super::connection::Client;
 use super::draft::Draft;
+use super::handshake::Handshake;
 use super::heads;
 use super::relay::{Body, Cut};
 use super::shard::Shard;
@@ -14,7 +15,7 @@ use crate::config::Snapshot;
 use crate::http1::{self, Method, Name, Request, RequestBody, Scratch};
 use crate::mailbox::Caller;
 use crate::metrics::{self, LimitOutcome, LimitPolicy};
-use crate::net::{Buf, Stream, clock};
+use crate::net::{Buf, Stream};
 use crate::reject::Reject;
 
 /// What is done with a request. By value: a box would be an allocation per request.
@@ -45,7 +46,7 @@ pub(super) fn decide<S: Stream>(
     head: Result<usize, Reject>,
     shard: &Shard<S>,
 ) -> Decision {
-    let started_ns = clock::now_ns();
+    let started_ns = S::now_ns();
     shard.count(metrics::Core::request_started);
     let snapshot = shard.snapshot();
     let length = match head {
@@ -55,7 +56,12 @@ pub(super) fn decide<S: Stream>(
     let bytes = client.inbox.filled().get(..length).unwrap_or_default();
     let mut scratch = Scratch::new();
     let mut decision = match http1::parse_request(bytes, &mut scratch) {
-        Ok(request) => judge(&request, client.peer, started_ns, &snapshot, shard),
+        Ok(request) => {
+            let early = client.inbox.len() > length;
+            let address = client_address(&request, client.peer, &snapshot.rules.trust);
+            let facts = facts(&request, address, early, started_ns, &snapshot, shard);
+            judge(&request, (client.peer, address), facts, &snapshot, shard)
+        }
         Err(fault) => {
             let reject = Reject::malformed(fault.status(), fault.message());
             return unreadable(client.peer, started_ns, reject, &snapshot, shard);
@@ -113,6 +119,7 @@ fn unreadable<S: Stream>(
         head_request: false,
         keep_alive: false,
         own,
+        handshake: None,
         draft,
     };
     let pending = Body::of_request(RequestBody::None, None);
@@ -121,14 +128,12 @@ fn unreadable<S: Stream>(
 
 fn judge<S: Stream>(
     request: &Request<'_, '_>,
-    peer: IpAddr,
-    started_ns: u64,
+    (peer, address): (IpAddr, IpAddr),
+    mut facts: Facts,
     snapshot: &Snapshot,
     shard: &Shard<S>,
 ) -> Decision {
     let rules = &snapshot.rules;
-    let address = client_address(request, peer, &rules.trust);
-    let mut facts = facts(request, address, started_ns, snapshot, shard);
     let body = Body::of_request(request.body, rules.config.bounds.body_bytes_max);
     let withheld = request.expect_continue && !body.is_done();
     if let (RequestBody::Length(length), Some(max)) =
@@ -140,7 +145,7 @@ fn judge<S: Stream>(
     let (judged, blocked) = {
         let mut checks = shard.checks.borrow_mut();
         let cached = checks.limits.counters().cached_refusal;
-        let judged = admit(request, address, rules, &mut checks);
+        let judged = admit::<S>(request, address, rules, &mut checks);
         (judged, checks.limits.counters().cached_refusal > cached)
     };
     shard.count_verdict(&judged, blocked);
@@ -237,13 +242,16 @@ fn own(
     }
 }
 
+/// What is kept of a request until its end; `early`: bytes came with its head that are not its body.
 fn facts<S: Stream>(
     request: &Request<'_, '_>,
     address: IpAddr,
+    early: bool,
     started_ns: u64,
     snapshot: &Snapshot,
     shard: &Shard<S>,
 ) -> Facts {
+    let handshake = Handshake::of(request);
     let mut own = shard.buffers.small();
     heads::write_request_id(request.value(Name::XRequestId), shard, own.out());
     let id_end = own.len();
@@ -268,8 +276,10 @@ fn facts<S: Stream>(
         method: metrics::method_index(request.method_text.as_bytes()),
         minor: request.minor,
         head_request: request.method == Method::Head,
-        keep_alive: request.keep_alive,
+        // What a client says before its 101 is meant for a tunnel: it is never read as a request.
+        keep_alive: request.keep_alive && !(early && handshake.is_some()),
         own,
+        handshake,
         draft,
     }
 }

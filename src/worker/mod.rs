@@ -8,16 +8,22 @@ mod decide;
 mod draft;
 mod failure;
 mod forward;
+mod handshake;
 mod heads;
+mod lane;
+mod lot;
 mod progress;
 mod relay;
 mod shard;
+mod tunnel;
+mod tunnels;
 mod upstream;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::rc::Rc;
 
-use connection::{Client, park, serve};
+use connection::{Client, Served, serve};
+use lot::Taken;
 use shard::{Shard, TICK_MS};
 
 pub use admit::{Admitted, Checks, Refused, Ticket, admit};
@@ -26,7 +32,8 @@ pub use shard::Setup;
 
 use crate::metrics::{self, CloseReason};
 use crate::net::{
-    Accept, Driver, Incoming, Reader, Stream, Tcp, Writer, catch_panic, run, sleep_ms, spawn,
+    Accept, Bell, Driver, Incoming, Reader, Stream, Sweeping, Tcp, Writer, catch_panic, run,
+    sleep_ms, spawn,
 };
 
 /// Shortest and longest pause of the accept loop when descriptors have run out.
@@ -55,32 +62,41 @@ const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: ap
 pub fn work(driver: Driver, listener: TcpListener, setup: Setup) -> std::io::Result<()> {
     run(driver, || async move {
         let incoming = Incoming::new(listener)?;
-        let shard = Rc::new(Shard::<Tcp>::new(setup));
+        let shard = Rc::new(Shard::<Tcp>::new(setup)?);
         spawn(accept_loop(Rc::clone(&incoming), Rc::clone(&shard)));
-        keep_time(incoming, &shard).await;
+        spawn(wake_loop(Rc::clone(&shard)));
+        // Dropped, too: a socket that still listened would let clients wait in its queue for as long as the drain takes.
+        keep_time(&shard, move || incoming.stop()).await;
         Ok(())
     })?
 }
 
-/// The worker's clock: sweeps, settles, refreshes; ends when draining is complete.
-async fn keep_time(incoming: Rc<Incoming>, shard: &Rc<Shard<Tcp>>) {
-    let mut incoming = Some(incoming);
+/// The worker's clock: sweeps, settles, refreshes; ends when draining is complete. `stop` ends the accepting.
+async fn keep_time<S: Stream>(shard: &Rc<Shard<S>>, stop: impl FnOnce()) {
+    let mut stop = Some(stop);
     while !shard.is_draining() {
-        sleep_ms(TICK_MS).await;
+        S::sleep_ms(TICK_MS).await;
         shard.tick();
+        let idle_ms = shard.snapshot().rules.times.idle;
+        while let Some(taken) = shard.lot.take_expired(shard.deadlines.now_ms(), idle_ms) {
+            go_on(taken, shard);
+        }
     }
     let mut drained_ms = 0;
     while drained_ms < DRAIN_ACCEPT_MS || shard.connections.get() > 0 {
         shard.sweep.end_idle();
+        shard.tunnels.drain();
+        while let Some(taken) = shard.lot.take_oldest(CloseReason::Draining) {
+            go_on(taken, shard);
+        }
         shard.upstreams.close();
-        sleep_ms(TICK_MS).await;
+        S::sleep_ms(TICK_MS).await;
         shard.tick();
         drained_ms += TICK_MS;
-        // Dropped, too: a socket that still listened would let clients wait in its queue for as long as the drain takes.
         if drained_ms >= DRAIN_ACCEPT_MS
-            && let Some(incoming) = incoming.take()
+            && let Some(stop) = stop.take()
         {
-            incoming.stop();
+            stop();
         }
     }
     shard.finish();
@@ -104,7 +120,7 @@ async fn accept_loop(incoming: Rc<Incoming>, shard: Rc<Shard<Tcp>>) {
             }
             Accept::Stopped => return,
             Accept::Failed(error) => {
-                let evicted = shard.sweep.evict_oldest_idle();
+                let evicted = shard.evict_oldest_idle();
                 tracing::warn!(%error, evicted, pause_ms = pause, "a connection could not be accepted");
                 sleep_ms(pause).await;
                 pause = (pause * 2).min(*BACK_OFF_MS.end());
@@ -113,46 +129,110 @@ async fn accept_loop(incoming: Rc<Incoming>, shard: Rc<Shard<Tcp>>) {
     }
 }
 
-/// One connection's life, counted; a panic ends it and nothing else.
-async fn connection(client: Client<Tcp>, shard: Rc<Shard<Tcp>>) {
+/// Wakes parked connections as soon as they have something to say.
+async fn wake_loop<S: Stream>(shard: Rc<Shard<S>>) {
+    let mut rung = Vec::new();
+    loop {
+        shard.lot.bell.rung(&mut rung).await;
+        for slot in rung.drain(..) {
+            if let Some(taken) = shard.lot.take_rung(slot) {
+                go_on(taken, &shard);
+            }
+        }
+    }
+}
+
+/// What was parked lives on in a task of its own, or has ended.
+fn go_on<S: Stream>(taken: Taken<S>, shard: &Rc<Shard<S>>) {
+    match taken {
+        Taken::Ended(reason, _) => shard.closed(reason),
+        Taken::Awake(parked, peer) => match S::wake(parked) {
+            Ok((reader, writer)) => {
+                let inbox = shard.buffers.small();
+                let client = Client {
+                    reader,
+                    writer,
+                    inbox,
+                    peer,
+                };
+                let shard = Rc::clone(shard);
+                S::spawn(async move { live(client, &shard).await });
+            }
+            Err(_) => shard.closed(CloseReason::Failed),
+        },
+    }
+}
+
+/// A newcomer's first steps: it is let in, or told why not.
+async fn connection<S: Stream>(client: Client<S>, shard: Rc<Shard<S>>) {
     let open = shard.connections.get() + 1;
     shard.connections.set(open);
     shard.count(metrics::Core::connection_opened);
     let bound = shard.setup.connections_max;
-    let reason = if shard.is_draining() {
+    if shard.is_draining() {
         refuse_newcomer(client, &shard).await;
-        CloseReason::Draining
-    } else if open <= bound || shard.sweep.evict_oldest_idle() {
-        live(client, &shard).await
+        shard.closed(CloseReason::Draining);
+    } else if open <= bound || shard.evict_oldest_idle() {
+        live(client, &shard).await;
     } else {
         // Each of them holds a descriptor while it is told, and a flood would take those that the others need.
         if open <= bound.saturating_add(TURNED_AWAY_MAX) {
             turn_away(client, OVERLOADED, &shard).await;
         }
-        CloseReason::Overload
-    };
-    shard.count(|core| core.connection_closed(reason));
-    shard.connections.set(shard.connections.get() - 1);
+        shard.closed(CloseReason::Overload);
+    }
 }
 
-/// Busy and parked in turn, until the connection ends.
-async fn live<S: Stream>(mut client: Client<S>, shard: &Shard<S>) -> CloseReason {
+/// Serves a connection until it ends, which is counted, or is parked. A panic ends it and nothing else.
+async fn live<S: Stream>(mut client: Client<S>, shard: &Shard<S>) {
     loop {
-        let served = catch_panic(serve(client, shard)).await;
-        let parked = match served {
-            Some(Ok(idle)) => park(idle, shard).await,
-            Some(Err(reason)) => return reason,
-            None => {
-                shard.count(metrics::Core::panicked);
-                tracing::error!("a panic was caught around one connection; please report it");
-                return CloseReason::Panic;
+        let reason = match catch_panic(serve(client, shard)).await {
+            // One that cannot be parked is served on: it costs memory and nothing else.
+            Some(Served::Idle(idle)) => match park(idle, shard) {
+                Ok(Some(back)) => {
+                    client = back;
+                    continue;
+                }
+                Ok(None) => return,
+                Err(_) => CloseReason::Failed,
+            },
+            Some(Served::Switched(client, tunnel)) => {
+                let ended = catch_panic(tunnel::tunnel(client, tunnel, shard)).await;
+                ended.unwrap_or_else(|| panicked(shard))
             }
+            Some(Served::Ended(reason)) => reason,
+            None => panicked(shard),
         };
-        client = match parked {
-            Ok(client) => client,
-            Err(reason) => return reason,
-        };
+        return shard.closed(reason);
     }
+}
+
+fn panicked<S: Stream>(shard: &Shard<S>) -> CloseReason {
+    shard.count(metrics::Core::panicked);
+    tracing::error!("a panic was caught around one connection; please report it");
+    CloseReason::Panic
+}
+
+/// Everything that an idle connection can do without is given back: its task, its buffer, its place in the sweep.
+fn park<S: Stream>(client: Client<S>, shard: &Shard<S>) -> std::io::Result<Option<Client<S>>> {
+    let Client {
+        reader,
+        writer,
+        inbox,
+        peer,
+    } = client;
+    shard.buffers.put(inbox);
+    let parked = S::park(reader, writer)?;
+    let Some(parked) = shard.lot.park(parked, peer, shard.deadlines.now_ms()) else {
+        return Ok(None);
+    };
+    let (reader, writer) = S::wake(parked)?;
+    Ok(Some(Client {
+        reader,
+        writer,
+        inbox: shard.buffers.small(),
+        peer,
+    }))
 }
 
 /// Whoever has asked already, or does so before the next sweep of idle connections, is told why not.

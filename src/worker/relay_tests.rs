@@ -5,7 +5,6 @@ use std::future::Future;
 use std::task::{Context, Poll, Waker};
 
 use super::*;
-use crate::net::Sweep;
 
 /// A peer that sends nothing more.
 struct Ended;
@@ -62,7 +61,7 @@ fn buf(bytes: &[u8], capacity: usize) -> Buf {
 }
 
 fn pumped(to: &mut Takes, body: &mut Body, pipe: Pipe) -> Option<(Result<(), Cut>, Pipe)> {
-    let deadlines = Deadlines::new(Sweep::of_thread());
+    let deadlines = Deadlines::default();
     let (pace, pool) = (
         Pace {
             read_ms: 1,

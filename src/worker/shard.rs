@@ -9,34 +9,38 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::admit::Checks;
-use super::answer::Done;
+use super::answer::{Done, Facts};
+use super::lot::Lot;
+use super::tunnels::Tunnels;
 use super::upstream::Upstreams;
 use crate::access_log::CoreLog;
 use crate::config::Snapshot;
 use crate::mailbox::Outbox;
 use crate::metrics::{self, CloseReason, Registry, State};
-use crate::net::{Pool, Stream, Sweep, clock};
+use crate::net::{Pool, Stream, Sweeping, give_back};
 use crate::reject::Reject;
 
 /// Time between two sweeps: how late a deadline may be noticed.
 pub(super) const TICK_MS: u64 = 20;
 
-/// Deadlines on the sweep's clock: exact to a tick, and free to make.
+/// Time between two looks at memory that could be given back.
+const HEAP_LOOK_MS: u64 = 1_000;
+
+/// Deadlines on the last tick's clock: exact to a tick, and free to make.
+#[derive(Default)]
 pub(super) struct Deadlines {
-    sweep: Rc<Sweep>,
+    now_ms: Cell<u64>,
 }
 
 impl Deadlines {
-    pub(super) fn new(sweep: Rc<Sweep>) -> Self {
-        Self { sweep }
+    /// Time of the last tick, on the monotonic clock.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.now_ms.get()
     }
 
     pub(super) fn after(&self, ms: u64) -> u64 {
-        // The sweep's time is up to one tick old: a limit is never shorter than it says.
-        self.sweep
-            .now_ms()
-            .saturating_add(ms)
-            .saturating_add(TICK_MS)
+        // The last tick is up to one tick old: a limit is never shorter than it says.
+        self.now_ms().saturating_add(ms).saturating_add(TICK_MS)
     }
 }
 
@@ -66,9 +70,11 @@ pub(super) struct Shard<S: Stream> {
     pub(super) checks: RefCell<Checks>,
     pub(super) buffers: Pool,
     pub(super) upstreams: Upstreams<S>,
+    pub(super) tunnels: Tunnels,
     pub(super) deadlines: Deadlines,
-    pub(super) sweep: Rc<Sweep>,
-    log: RefCell<Option<CoreLog>>,
+    pub(super) sweep: Rc<S::Sweep>,
+    pub(super) lot: Lot<S>,
+    access_log: RefCell<Option<CoreLog>>,
     /// Route names by label index.
     labels: Vec<Rc<str>>,
     pub(super) connections: Cell<usize>,
@@ -78,12 +84,12 @@ pub(super) struct Shard<S: Stream> {
     source: RefCell<Arc<Snapshot>>,
     date: RefCell<String>,
     ids: Cell<u64>,
+    heap_looked_ms: Cell<u64>,
 }
 
 impl<S: Stream> Shard<S> {
-    pub(super) fn new(mut setup: Setup) -> Self {
+    pub(super) fn new(mut setup: Setup) -> std::io::Result<Self> {
         let snapshot = setup.snapshot.load_full();
-        let sweep = Sweep::of_thread();
         let prefixes = snapshot
             .rules
             .config
@@ -95,7 +101,6 @@ impl<S: Stream> Shard<S> {
             .chain(prefixes)
             .collect();
         let limits = crate::limit::Core::new(Arc::clone(&setup.limits), setup.index);
-        let log = RefCell::new(setup.log.take());
         let shard = Self {
             checks: RefCell::new(Checks {
                 limits,
@@ -103,19 +108,22 @@ impl<S: Stream> Shard<S> {
             }),
             buffers: Pool::default(),
             upstreams: Upstreams::new(snapshot.rules.config.services.len()),
-            deadlines: Deadlines::new(Rc::clone(&sweep)),
-            sweep,
-            log,
+            tunnels: Tunnels::default(),
+            deadlines: Deadlines::default(),
+            sweep: S::sweep(),
+            lot: Lot::new()?,
+            access_log: RefCell::new(setup.log.take()),
             labels,
             connections: Cell::new(0),
             current: RefCell::new(Rc::new(Snapshot::clone(&snapshot))),
             source: RefCell::new(snapshot),
             date: RefCell::new(String::new()),
-            ids: Cell::new(random_seed()),
+            ids: Cell::new(random_seed::<S>()),
+            heap_looked_ms: Cell::new(0),
             setup,
         };
         shard.tick();
-        shard
+        Ok(shard)
     }
 
     /// The snapshot that holds now.
@@ -144,6 +152,22 @@ impl<S: Stream> Shard<S> {
             "{}",
             reject.message
         );
+    }
+
+    /// A client's connection has ended.
+    pub(super) fn closed(&self, reason: CloseReason) {
+        self.count(|core| core.connection_closed(reason));
+        self.connections.set(self.connections.get() - 1);
+    }
+
+    /// Ends the connection that has been idle for longest; false when none is. Parked ones have been idle for longer than any
+    /// that is not parked yet.
+    pub(super) fn evict_oldest_idle(&self) -> bool {
+        if self.lot.evict().is_some() {
+            self.closed(CloseReason::Overload);
+            return true;
+        }
+        self.sweep.evict_oldest_idle()
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -183,23 +207,34 @@ impl<S: Stream> Shard<S> {
 
     /// Counts and logs an ended request, and takes its buffers back.
     pub(super) fn record(&self, done: Done) {
-        let micros = done.facts.micros();
+        self.tally(&done.facts, done.status);
+        self.log(done);
+    }
+
+    /// Counts an answered or abandoned request.
+    pub(super) fn tally(&self, facts: &Facts, status: Option<u16>) {
+        let micros = facts.micros(S::now_ns());
+        self.count(|core| match status {
+            Some(status) => core.request(facts.route, facts.method, status, micros),
+            None => core.request_abandoned(),
+        });
+    }
+
+    /// Writes the access line.
+    pub(super) fn log(&self, done: Done) {
+        let micros = done.facts.micros(S::now_ns());
         let Done {
             facts,
             status,
             keep,
         } = done;
-        self.count(|core| match status {
-            Some(status) => core.request(facts.route, facts.method, status, micros),
-            None => core.request_abandoned(),
-        });
         if let Some(draft) = facts.draft {
             let route = self.route_label(facts.route);
             let closed = keep.err().map(CloseReason::label);
             // 499 is what operators know from nginx for a client that left before its answer.
             let line = draft.line(status.unwrap_or(499), micros, &route, closed);
-            if let Some(log) = &mut *self.log.borrow_mut() {
-                log.record(&line, clock::unix_ms());
+            if let Some(log) = &mut *self.access_log.borrow_mut() {
+                log.record(&line, S::unix_ms());
             }
             self.buffers.put(draft.text);
         }
@@ -212,25 +247,29 @@ impl<S: Stream> Shard<S> {
 
     /// The last lines go to the writer.
     pub(super) fn finish(&self) {
-        if let Some(log) = &mut *self.log.borrow_mut() {
+        if let Some(log) = &mut *self.access_log.borrow_mut() {
             log.finish();
         }
     }
 
     /// Everything that is done now and then rather than per request.
     pub(super) fn tick(&self) {
-        let now_ns = clock::now_ns();
-        let unix_ms = clock::unix_ms();
+        let now_ns = S::now_ns();
+        let unix_ms = S::unix_ms();
+        self.deadlines.now_ms.set(now_ns / 1_000_000);
         self.sweep.tick(now_ns / 1_000_000);
         self.checks.borrow_mut().limits.tick(now_ns);
         self.upstreams.expire(now_ns / 1_000_000);
+        self.tunnels.expire(unix_ms);
+        self.look_after_heap(now_ns / 1_000_000);
         let mut dropped = 0;
-        if let Some(log) = &mut *self.log.borrow_mut() {
+        if let Some(log) = &mut *self.access_log.borrow_mut() {
             log.flush();
             dropped = log.dropped();
         }
         self.count(|core| {
             core.log_dropped(dropped);
+            core.tunnels_open(self.tunnels.count());
             for service in 0..self.upstreams.services() {
                 core.pool_idle(service, self.upstreams.idle_count(service));
             }
@@ -249,7 +288,21 @@ impl<S: Stream> Shard<S> {
     }
 }
 
-fn random_seed() -> u64 {
+impl<S: Stream> Shard<S> {
+    /// Gives back what a crowd of connections needed for its requests, once they only idle.
+    fn look_after_heap(&self, now_ms: u64) {
+        if now_ms < self.heap_looked_ms.get() + HEAP_LOOK_MS {
+            return;
+        }
+        self.heap_looked_ms.set(now_ms);
+        if self.lot.crowd_has_settled() {
+            self.buffers.shrink();
+            give_back();
+        }
+    }
+}
+
+fn random_seed<S: Stream>() -> u64 {
     // Without randomness from the system the identifiers start at the clock: still distinct within a process.
-    getrandom::u64().unwrap_or_else(|_| clock::now_ns())
+    getrandom::u64().unwrap_or_else(|_| S::now_ns())
 }

@@ -6,6 +6,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use super::shard::Shard;
+use crate::mailbox::Call;
+use crate::metrics::UpstreamEvent;
 use crate::net::{Reader, Stream};
 
 /// Idle connections kept per service and worker.
@@ -142,4 +145,30 @@ impl<S: Stream> Upstreams<S> {
     pub(super) fn idle_count(&self, service: usize) -> usize {
         self.idle.get(service).map_or(0, |idle| idle.borrow().len())
     }
+}
+
+/// A connection to the service: the youngest idle one, or a new one.
+pub(super) async fn lease<S: Stream>(
+    service: usize,
+    fresh: bool,
+    shard: &Shard<S>,
+) -> Result<Upstream<S>, NoUpstream> {
+    if !fresh && let Some(upstream) = shard.upstreams.reuse(service) {
+        shard.count(|core| core.upstream(service, UpstreamEvent::Reused));
+        return Ok(upstream);
+    }
+    let within_ms = shard.snapshot().rules.times.connect;
+    let addresses = shard.addresses(service);
+    let opened = shard.upstreams.open(&addresses, within_ms).await;
+    let event = match opened {
+        Ok(_) => UpstreamEvent::Connected,
+        Err(NoUpstream::TimedOut) => UpstreamEvent::ConnectTimeout,
+        Err(NoUpstream::Refused | NoUpstream::Unresolved) => UpstreamEvent::ConnectFailed,
+    };
+    if opened.is_err() {
+        // A full mailbox has this request in it already.
+        let _ = shard.setup.outbox.try_send(Call::Resolve(service));
+    }
+    shard.count(|core| core.upstream(service, event));
+    opened
 }

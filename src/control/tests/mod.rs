@@ -99,6 +99,8 @@ pub(super) fn config(services: Vec<Service>) -> Config {
             body: second,
             connect: second,
             read: second,
+            stream_idle: second,
+            tunnel_idle: second,
             write: second,
             drain: second,
         },
