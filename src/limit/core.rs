@@ -4,12 +4,12 @@ mod leased;
 
 use std::sync::Arc;
 
-pub use leased::{Claim, Outcome};
+pub use leased::{Claim, Letter, Outcome};
 
 use super::answer::{Permit, Policy, Refusal};
 use super::exchange::Hint;
 use super::index::{Entry, Index};
-use super::key::{Hash, IpKey, Kind, OrgKey};
+use super::key::{Hash, IpKey, Key, Kind, OrgKey};
 use super::limits::Limits;
 use super::node::Node;
 use super::slice::{Slice, SliceId, Slices, share};
@@ -44,6 +44,8 @@ pub struct Core {
     last_ip: Option<(IpKey, Hash, u32)>,
     /// Lease mode: keys whose pool runs low, for the control thread.
     hints: Vec<Hint>,
+    /// Lease mode: charges that nobody waits for.
+    debts: Vec<(Key, u32)>,
 }
 
 /// A key as this request has found it.
@@ -69,6 +71,7 @@ impl Core {
             cores: u32::try_from(settings.cores).unwrap_or(u32::MAX),
             last_ip: None,
             hints: Vec::new(),
+            debts: Vec::new(),
             node,
         }
     }
@@ -170,6 +173,9 @@ impl Core {
 
     /// Charges an address for a request that was answered without a permit: a wrong token, say. Too few tokens start the block.
     pub fn charge_ip(&mut self, ip: IpKey, cost: u32, clock: &impl Fn() -> u64) {
+        if self.node.leased {
+            return self.charge_ip_leased(ip, cost, clock);
+        }
         // The answer is decided already; the refusal counts for the next request.
         let _ = self.take(None, Some(ip), cost, clock);
     }

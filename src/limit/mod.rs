@@ -37,7 +37,7 @@ mod table;
 mod tests;
 mod word;
 
-pub use self::core::{Claim, Core, Counters, Outcome};
+pub use self::core::{Claim, Core, Counters, Letter, Outcome};
 pub use answer::{Permit, Policy, Refusal};
 pub use exchange::{
     Call, CallId, Exchange, Hint, OnOutage, Reply, SCRIPT, Status, Traffic, Verdict, WAITING_MAX,

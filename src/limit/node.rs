@@ -70,7 +70,9 @@ impl Node {
     }
 
     fn with(settings: Settings, leased: bool) -> Arc<Self> {
-        let limits = Limits::new(settings.rpm, settings.burst, settings.block_ms, 1);
+        // What the fleet has agreed on is newer than anything of this node's own.
+        let version = u64::from(!leased);
+        let limits = Limits::new(settings.rpm, settings.burst, settings.block_ms, version);
         Arc::new(Self {
             settings,
             hasher: Hasher::new(),

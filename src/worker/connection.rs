@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use super::answer;
+use super::ask::ask;
 use super::decide::{Decision, decide};
 use super::forward::{Forwarded, forward};
 use super::shard::Shard;
@@ -51,7 +52,13 @@ pub(super) async fn serve<S: Stream>(mut client: Client<S>, shard: &Shard<S>) ->
             Ok(None) => return Served::Idle(client),
             Err(reason) => break reason,
         };
-        let done = match decide(&mut client, head, shard) {
+        let mut decision = decide(&mut client, head, shard);
+        while let Decision::Wait(wait) = decision {
+            decision = ask(&mut client, wait, shard).await;
+        }
+        let done = match decision {
+            // None is left after the loop above.
+            Decision::Wait(_) => continue,
             Decision::Forward(exchange) => match forward(&mut client, exchange, shard).await {
                 Forwarded::Done(done) => done,
                 Forwarded::Switched(tunnel) => return Served::Switched(client, tunnel),

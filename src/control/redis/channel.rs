@@ -40,7 +40,7 @@ pub(super) async fn listen(address: Address, news: mpsc::Sender<News>) {
         if let Ok(channel) = address.listen().await {
             let mut messages = channel.into_on_message();
             while let Some(message) = messages.next().await {
-                let text: String = message.payload().unwrap_or_default();
+                let text: String = message.get_payload().unwrap_or_default();
                 if let Some(read) = News::read(&text)
                     && news.send(read).await.is_err()
                 {
@@ -63,7 +63,10 @@ mod tests {
             ("reset", Some(News::Reset(None))),
             ("reset rl:{o:1}", reset("rl:{o:1}")),
             ("reset rl:{o:a b}", reset("rl:{o:a b}")),
-            ("report rl:{i:::1}", Some(News::Report("rl:{i:::1}".to_owned()))),
+            (
+                "report rl:{i:::1}",
+                Some(News::Report("rl:{i:::1}".to_owned())),
+            ),
             ("limits", Some(News::Limits)),
             ("", None),
             ("resets", None),

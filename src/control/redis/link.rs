@@ -78,7 +78,11 @@ impl Address {
                         .set_connection_timeout(Some(CONNECT_MAX))
                         .set_response_timeout(Some(CONNECT_MAX));
                     let client = &self.client;
-                    Link::Single(client.get_multiplexed_async_connection_with_config(&config).await?)
+                    Link::Single(
+                        client
+                            .get_multiplexed_async_connection_with_config(&config)
+                            .await?,
+                    )
                 }
             };
             RedisResult::Ok(link)
@@ -136,7 +140,12 @@ impl Link {
         let (version, rpm, burst, block_ms) = limits;
         let mut command = redis::cmd("EVAL");
         command.arg(LIMITS).arg(1).arg(LIMITS_KEY);
-        command.arg(rpm).arg(burst).arg(block_ms).arg(version).arg(u8::from(own));
+        command
+            .arg(rpm)
+            .arg(burst)
+            .arg(block_ms)
+            .arg(version)
+            .arg(u8::from(own));
         self.value(&command).await
     }
 
@@ -151,8 +160,40 @@ impl Link {
     /// Buckets in the store, some at a time: the next cursor (0: done) and their names. Of a cluster only one node's.
     pub(super) async fn scan(self, cursor: u64) -> Result<(u64, Vec<String>), Reason> {
         let mut command = redis::cmd("SCAN");
-        command.arg(cursor).arg("MATCH").arg("rl:{*").arg("COUNT").arg(500);
+        command
+            .arg(cursor)
+            .arg("MATCH")
+            .arg("rl:{*")
+            .arg("COUNT")
+            .arg(500);
         self.value(&command).await
+    }
+
+    /// Fills one bucket and lifts its block, for a site that holds nothing.
+    pub(super) async fn reset(
+        self,
+        key: &str,
+        (site, seq): (&str, u64),
+        (version, rpm, burst, block_ms): (u64, u32, u32, u64),
+    ) -> Result<(), Reason> {
+        let mut command = redis::cmd("EVAL");
+        command
+            .arg(limit::SCRIPT)
+            .arg(1)
+            .arg(key)
+            .arg(site)
+            .arg(seq);
+        // known, held, ret, owed, waiting, cost, want, tau, told, age, left
+        command.arg(&[0, 0, 0, 0, 0, 1, 0, 100, 0, 0, 0]);
+        command
+            .arg(version)
+            .arg(rpm)
+            .arg(burst)
+            .arg(60_000)
+            .arg(block_ms);
+        command.arg(1).arg("");
+        let _: Value = self.value(&command).await?;
+        Ok(())
     }
 
     async fn value<T: redis::FromRedisValue>(mut self, command: &Cmd) -> Result<T, Reason> {
@@ -266,7 +307,9 @@ fn read(value: Value) -> Result<Reply, Reason> {
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn reason(error: redis::RedisError) -> Reason {
     match error.code() {
-        Some(code) => format!("{code} {}", error.detail().unwrap_or_default()).trim().to_owned(),
+        Some(code) => format!("{code} {}", error.detail().unwrap_or_default())
+            .trim()
+            .to_owned(),
         None => error.to_string(),
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::channel::{News, listen};
 use super::link::{Address, Answer, Link, Reason};
 use super::{Errand, Store};
-use crate::limit::{Exchange, Key, SCRIPT, Verdict};
+use crate::limit::{Exchange, SCRIPT, Verdict};
 use crate::mailbox::Lease;
 use crate::metrics::State;
 
@@ -266,4 +266,48 @@ impl Task {
             }
         }
     }
+
+    /// Every bucket of the store, some at a time; this node's own caches at once.
+    fn reset_all(&mut self, done: oneshot::Sender<()>) {
+        self.exchange.reset_elsewhere(None);
+        let Some(link) = self.link.clone() else {
+            return;
+        };
+        let (site, limits) = (format!("{}r", self.site), self.store.node.limits_now());
+        let start = (self.clock_ns)();
+        tokio::spawn(async move {
+            let mut cursor = 0;
+            for turn in 0.. {
+                let Ok((next, keys)) = link.clone().scan(cursor).await else {
+                    return;
+                };
+                for key in keys {
+                    // Numbers that grow with every call of this site.
+                    let _ = link
+                        .clone()
+                        .reset(&key, (&site, start + turn), limits)
+                        .await;
+                }
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+            }
+            let _ = done.send(());
+        });
+    }
+}
+
+/// The script's name at the server.
+fn sha1(script: &str) -> String {
+    use std::fmt::Write as _;
+    let digest = aws_lc_rs::digest::digest(
+        &aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY,
+        script.as_bytes(),
+    );
+    digest.as_ref().iter().fold(String::new(), |mut hex, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }

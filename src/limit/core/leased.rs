@@ -9,8 +9,8 @@ use crate::limit::slot::Take;
 
 /// A lease that ends sooner fills no slice: a slice lives 20 ms and settles within a tick more.
 const LEASE_NS_MIN: u64 = 60_000_000;
-/// Hints that wait to be sent; a lost one costs a wait.
-const HINTS_MAX: usize = 256;
+/// Letters of each kind that wait to be sent: some per request, and they are sent after each.
+const LETTERS_MAX: usize = 256;
 
 /// What is known of a request after this core has looked.
 #[derive(Debug)]
@@ -19,6 +19,15 @@ pub enum Outcome {
     Permit(Permit),
     /// The store must be asked first.
     Ask(Box<Claim>),
+}
+
+/// What the control thread should know, without an answer.
+#[derive(Debug)]
+pub enum Letter {
+    /// A pool runs low.
+    Fetch(Hint),
+    /// A key is to be charged.
+    Charge(Key, u32),
 }
 
 /// A request between its question and the answer: what is charged already, and what is asked for.
@@ -148,22 +157,22 @@ impl Core {
         Ok(Outcome::Permit(self.permit(ip, org)))
     }
 
-    /// Charges an address for a request that is answered already. What is not here is to be asked for, without waiting.
-    pub fn charge_ip_leased(
-        &mut self,
-        ip: IpKey,
-        cost: u32,
-        clock: &impl Fn() -> u64,
-    ) -> Option<Box<Claim>> {
-        match self.request(None, Some(ip), cost, clock) {
-            Ok(Outcome::Ask(claim)) => Some(claim),
-            Ok(Outcome::Permit(_)) | Err(_) => None,
-        }
+    /// What has come up since the last look and nobody waits for, to be sent to the control thread.
+    pub fn letters(&mut self) -> impl Iterator<Item = Letter> + '_ {
+        let debts = self.debts.drain(..);
+        let debts = debts.map(|(key, cost)| Letter::Charge(key, cost));
+        debts.chain(self.hints.drain(..).map(Letter::Fetch))
     }
 
-    /// Keys whose pool has run low since the last look, to be sent to the control thread.
-    pub fn hints(&mut self) -> impl Iterator<Item = Hint> + '_ {
-        self.hints.drain(..)
+    /// Charges an address for a request that is answered already.
+    pub(super) fn charge_ip_leased(&mut self, ip: IpKey, cost: u32, clock: &impl Fn() -> u64) {
+        let asked = match self.request(None, Some(ip), cost, clock) {
+            Ok(Outcome::Ask(claim)) => claim.ip().map(|key| (key, claim.cost)),
+            Ok(Outcome::Permit(_)) | Err(_) => None,
+        };
+        if self.debts.len() < LETTERS_MAX {
+            self.debts.extend(asked);
+        }
     }
 
     pub(super) fn peek_leased(
@@ -294,7 +303,7 @@ impl Core {
             };
             let slot = self.node.table.slot(found.place);
             let (take, low) = slot.take_leased(found.place.id, cost, lend, now);
-            if low && self.hints.len() < HINTS_MAX {
+            if low && self.hints.len() < LETTERS_MAX {
                 self.hints.push(Hint(hash));
             }
             match take {
