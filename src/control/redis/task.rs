@@ -69,7 +69,12 @@ pub(super) async fn run(
     let seed = getrandom::u64().unwrap_or_else(|_| clock_ns());
     let site: Arc<str> = format!("{seed:016x}").into();
     let mut task = Task {
-        exchange: Exchange::new(Arc::clone(&store.node), &site, store.policy),
+        exchange: Exchange::new(
+            Arc::clone(&store.node),
+            &site,
+            store.policy,
+            store.nodes_min,
+        ),
         sha: sha1(SCRIPT).into(),
         nodes: store.nodes_min.max(1),
         store,

@@ -115,9 +115,10 @@ pub struct Exchange<R> {
 }
 
 impl<R> Exchange<R> {
-    /// An exchange that has not reached its store yet. `site` names this run of this node and nothing else in the fleet.
+    /// An exchange that has not reached its store yet. `site` names this run of this node and nothing else in the fleet; until the
+    /// store says otherwise, `nodes` share each limit.
     #[must_use]
-    pub fn new(node: Arc<Node>, site: &str, policy: OnOutage) -> Self {
+    pub fn new(node: Arc<Node>, site: &str, policy: OnOutage, nodes: u32) -> Self {
         Self {
             node,
             site: site.into(),
@@ -129,7 +130,7 @@ impl<R> Exchange<R> {
             waiting: 0,
             answers: Vec::new(),
             away: true,
-            nodes: 1,
+            nodes: nodes.max(1),
             rtt_ns: 500_000,
             traffic: Traffic::default(),
         }
