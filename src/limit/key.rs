@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ahash::RandomState;
 
 /// What an operator names: a key that owns its text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     /// An organization, by the text of its id.
     Org(Box<str>),

@@ -12,6 +12,7 @@
 )]
 
 pub(crate) mod call;
+pub(crate) mod fleet;
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
