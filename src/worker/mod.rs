@@ -15,6 +15,8 @@ mod lot;
 mod progress;
 mod relay;
 mod shard;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod tunnel;
 mod tunnels;
 mod upstream;
@@ -103,6 +105,8 @@ async fn keep_time<S: Stream>(shard: &Rc<Shard<S>>, stop: impl FnOnce()) {
             stop();
         }
     }
+    // What the last requests gave back since.
+    shard.upstreams.close();
     shard.finish();
 }
 
