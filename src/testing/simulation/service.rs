@@ -177,7 +177,7 @@ impl Service {
                 Found::End | Found::Reset => return Err(Over),
             }
             if world().dice(|dice| dice.percent(3)) {
-                sleep_ms(plan.pause_ms).await;
+                sleep_ms(plan.pause_ms.min(10)).await;
             }
         }
     }
