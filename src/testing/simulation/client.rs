@@ -165,7 +165,10 @@ impl Client {
         let until = world().now_ns() + if last { 6_000 } else { stays_ms } * 1_000_000;
         loop {
             if !inbox.is_empty() {
-                return Err(format!("bytes behind the last answer: {}", inbox.escape_ascii()));
+                return Err(format!(
+                    "bytes behind the last answer: {}",
+                    inbox.escape_ascii()
+                ));
             }
             match self.peer.read_until(until).await {
                 Some(Found::Bytes(bytes)) => inbox.extend(bytes),
@@ -210,7 +213,11 @@ impl Client {
                     self.judge(plan, head, content, true)?;
                     self.answered.set(index + 1);
                     self.wake_sender();
-                    return Ok(if head.says_close() { Next::Closes } else { Next::Goes });
+                    return Ok(if head.says_close() {
+                        Next::Closes
+                    } else {
+                        Next::Goes
+                    });
                 }
             }
             let found = self.peer.read_until(leaves_at).await;
@@ -276,9 +283,9 @@ impl Client {
     /// Whether this answer, or one behind it on the connection, breaks off.
     fn breaks_later(&self, plan: &Plan) -> bool {
         let later = self.visit.plans.iter().filter(|other| other.id >= plan.id);
-        later.map(Plan::expected).any(|expected| {
-            matches!(expected, Expected::StatusOrBreak(_) | Expected::Broken)
-        })
+        later
+            .map(Plan::expected)
+            .any(|expected| matches!(expected, Expected::StatusOrBreak(_) | Expected::Broken))
     }
 
     /// An answer that comes before any request: too many connections, draining, or a limit of time.
@@ -286,7 +293,13 @@ impl Client {
         self.is_troubled() && matches!(head.status(), Ok(503 | 408))
     }
 
-    fn judge(&self, plan: &Plan, head: &Head, content: &Content, whole: bool) -> Result<(), String> {
+    fn judge(
+        &self,
+        plan: &Plan,
+        head: &Head,
+        content: &Content,
+        whole: bool,
+    ) -> Result<(), String> {
         let status = head.status()?;
         let wrong = |why: &str| Err(format!("{why}: {head:?} whole: {whole}, to {plan:?}"));
         let ours = head.all("x-request-id") == [format!("sim-{}", plan.id)];
@@ -316,7 +329,12 @@ impl Client {
                 true if broken || answer.len() != content.bytes.len() => {
                     wrong("a broken answer that looks whole")
                 }
-                false if !broken && !self.is_troubled() && !plan.early && !self.breaks_later(plan) => {
+                false
+                    if !broken
+                        && !self.is_troubled()
+                        && !plan.early
+                        && !self.breaks_later(plan) =>
+                {
                     wrong("a whole answer that looks broken")
                 }
                 true | false => Ok(()),

@@ -254,7 +254,10 @@ impl Plan {
 
     /// The connection may end after this answer, whatever the answer says.
     pub(super) fn may_close(&self) -> bool {
-        let broken = matches!(self.expected(), Expected::Broken | Expected::StatusOrBreak(_));
+        let broken = matches!(
+            self.expected(),
+            Expected::Broken | Expected::StatusOrBreak(_)
+        );
         let dropped = matches!(self.kind, Kind::Refused(_)) && self.upload > 0;
         let row = matches!(self.kind, Kind::Row(..));
         self.close || self.early || self.expects || broken || dropped || row
@@ -279,7 +282,10 @@ impl Plan {
             "{} {path} HTTP/1.{minor}\r\nHost: a\r\nX-Request-ID: sim-{id}\r\n",
             self.method
         );
-        if !matches!(self.kind, Kind::Public | Kind::Torn(..) | Kind::Refused(401)) {
+        if !matches!(
+            self.kind,
+            Kind::Public | Kind::Torn(..) | Kind::Refused(401)
+        ) {
             head.push_str(&format!("Authorization: Bearer {token}\r\n"));
         }
         if self.close && minor == 1 {
@@ -290,7 +296,9 @@ impl Plan {
         }
         let body = match &self.kind {
             Kind::Torn(_, body) => body.clone(),
-            _ if self.upload_chunked => chunked(&self.upload(), |rest| 1 + dice.size(rest.min(9_000))),
+            _ if self.upload_chunked => {
+                chunked(&self.upload(), |rest| 1 + dice.size(rest.min(9_000)))
+            }
             _ => self.upload(),
         };
         if self.upload_chunked {
@@ -338,9 +346,10 @@ pub(super) struct Visit {
     pub(super) latency_us: u64,
 }
 
-/// Room of a connection's pipes.
-pub(super) fn rooms(dice: &mut Dice) -> (usize, usize) {
+/// Room of a connection's pipes. A long way with little room would be slower than any limit allows.
+pub(super) fn rooms(latency_us: u64, dice: &mut Dice) -> (usize, usize) {
     let room = |dice: &mut Dice| match dice.below(3) {
+        0 if latency_us > 1_000 => 20_000,
         0 => 200 + dice.size(3_000),
         1 => 4_096 + dice.size(60_000),
         _ => 262_144,
@@ -354,9 +363,9 @@ impl Visit {
         let plans = (first_id..first_id + count).map(|id| Plan::new(id, faults.stale, dice));
         let mut plans: Vec<Plan> = plans.collect();
         // What ends the connection ends the list.
-        let last = plans.iter().position(|plan| {
-            plan.close || matches!(plan.kind, Kind::Row(..) | Kind::Torn(..))
-        });
+        let last = plans
+            .iter()
+            .position(|plan| plan.close || matches!(plan.kind, Kind::Row(..) | Kind::Torn(..)));
         plans.truncate(last.map_or(plans.len(), |at| at + 1));
         let manners = match dice.below(100) {
             0..=9 => {
@@ -367,14 +376,15 @@ impl Visit {
             14..=16 => Manners::StopsReading(dice.size(3)),
             _ => Manners::Good,
         };
+        let latency_us = dice.pick(&[0, 100, 3_000, 30_000]);
         Self {
             begins_ms: dice.below(1_500),
             plans,
             window: dice.pick(&[1, 1, 2, 6]),
             manners,
             pause_ms: dice.pick(&[0, 0, 3, 40, 200]),
-            rooms: rooms(dice),
-            latency_us: dice.pick(&[0, 100, 3_000, 30_000]),
+            rooms: rooms(latency_us, dice),
+            latency_us,
         }
     }
 }
