@@ -87,7 +87,8 @@ async fn keep_time<S: Stream>(shard: &Rc<Shard<S>>, stop: impl FnOnce()) {
     while !shard.is_draining() {
         S::sleep_ms(TICK_MS).await;
         shard.tick();
-        let idle_ms = shard.snapshot().rules.times.idle;
+        // Idling is counted from a tick that was up to one tick old: a limit is never shorter than it says.
+        let idle_ms = shard.snapshot().rules.times.idle + TICK_MS;
         while let Some(taken) = shard.lot.take_expired(shard.deadlines.now_ms(), idle_ms) {
             go_on(taken, shard);
         }

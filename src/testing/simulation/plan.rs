@@ -346,9 +346,10 @@ pub(super) struct Visit {
     pub(super) latency_us: u64,
 }
 
-/// Room of a connection's pipes.
-pub(super) fn rooms(dice: &mut Dice) -> (usize, usize) {
+/// Room of a connection's pipes. A long way with little room would be slower than any limit allows.
+pub(super) fn rooms(latency_us: u64, dice: &mut Dice) -> (usize, usize) {
     let room = |dice: &mut Dice| match dice.below(3) {
+        0 if latency_us > 1_000 => 20_000,
         0 => 200 + dice.size(3_000),
         1 => 4_096 + dice.size(60_000),
         _ => 262_144,
@@ -375,14 +376,15 @@ impl Visit {
             14..=16 => Manners::StopsReading(dice.size(3)),
             _ => Manners::Good,
         };
+        let latency_us = dice.pick(&[0, 100, 3_000, 30_000]);
         Self {
             begins_ms: dice.below(1_500),
             plans,
             window: dice.pick(&[1, 1, 2, 6]),
             manners,
             pause_ms: dice.pick(&[0, 0, 3, 40, 200]),
-            rooms: rooms(dice),
-            latency_us: dice.pick(&[0, 100, 3_000, 30_000]),
+            rooms: rooms(latency_us, dice),
+            latency_us,
         }
     }
 }

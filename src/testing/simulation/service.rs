@@ -20,12 +20,8 @@ pub(super) fn accept(run: &Rc<Run>) -> Connecting {
     let unreachable = run.faults.unreachable;
     let (fails, ms, rooms, latency) = world().dice(|dice| {
         let fails = dice.percent(unreachable);
-        (
-            fails,
-            dice.below(30),
-            rooms(dice),
-            dice.pick(&[0, 50, 2_000, 20_000]),
-        )
+        let latency = dice.pick(&[0, 50, 2_000, 20_000]);
+        (fails, dice.below(30), rooms(latency, dice), latency)
     });
     if fails {
         return world().dice(|dice| match dice.below(3) {
@@ -192,7 +188,7 @@ impl Service {
                 Found::End | Found::Reset => return Err(Over),
             }
             if world().dice(|dice| dice.percent(3)) {
-                sleep_ms(plan.pause_ms).await;
+                sleep_ms(plan.pause_ms.min(10)).await;
             }
         }
     }
