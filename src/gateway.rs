@@ -11,12 +11,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::access_log;
-use crate::config::{Config, LogFormat, Rules, Snapshot, limit_settings};
+use crate::config::{self, Config, LogFormat, Rules, Snapshot, limit_settings};
 use crate::control;
 use crate::limit;
 use crate::mailbox::{CALLS_MAX, LEASES_MAX, LeaseInbox, LeaseOutbox, Outbox};
 use crate::metrics::{self, Registry, State};
 use crate::net;
+use crate::presence::{Bounds, Presence};
 use crate::worker;
 
 /// Descriptors that are not connections: logs, rings, listeners, probes, the operations port.
@@ -112,6 +113,7 @@ struct Shared {
     config: Arc<Config>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     limits: Arc<limit::Node>,
+    presence: Arc<Presence>,
     metrics: Arc<Registry>,
     state: Arc<State>,
 }
@@ -143,6 +145,7 @@ fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError
         } else {
             limit::Node::new(limit_settings(config))
         },
+        presence: Arc::new(Presence::new(presence_bounds(config, descriptors))),
         metrics: Arc::new(Registry::new(config.workers, &prefixes, &names)),
         state: Arc::new(State::new(config.services.len())),
         snapshot: Arc::new(ArcSwap::from_pointee(Snapshot {
@@ -168,16 +171,11 @@ fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError
     let wiring = wiring(&shared, (inbox, lease_inbox), ops, shutdown);
     let obituary = Obituary(Thread::Control, say_ended.clone());
     thread("control", obituary, None, move || control::run(wiring))?;
-    let share = config
-        .bounds
-        .connections_max
-        .unwrap_or(descriptors.saturating_sub(DESCRIPTORS_RESERVED) * 9 / 10)
-        .div_ceil(config.workers);
     start_workers(
         &shared,
         (listeners, logs),
         (&outbox, &leases),
-        (driver, share),
+        driver,
         &say_ended,
     )?;
     shared.state.mark_listening();
@@ -190,6 +188,22 @@ fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError
         end_control,
         ended,
     })
+}
+
+/// How many may be here at once. Nine tenths of the descriptors are for clients unless the operator says otherwise.
+fn presence_bounds(config: &Config, descriptors: usize) -> Bounds {
+    let config::Bounds {
+        connections_max,
+        connections_per_address_max,
+        in_flight_per_organization_max,
+        ..
+    } = config.bounds;
+    Bounds {
+        connections_max: connections_max
+            .unwrap_or(descriptors.saturating_sub(DESCRIPTORS_RESERVED) * 9 / 10),
+        per_address_max: connections_per_address_max,
+        per_organization_max: in_flight_per_organization_max,
+    }
 }
 
 /// What the operator should see once.
@@ -261,7 +275,7 @@ fn start_workers(
     shared: &Shared,
     ends: (Vec<std::net::TcpListener>, Vec<access_log::CoreLog>),
     (outbox, leases): (&Outbox, &LeaseOutbox),
-    (driver, connections_max): (net::Driver, usize),
+    driver: net::Driver,
     say_ended: &mpsc::UnboundedSender<Thread>,
 ) -> Result<(), StartError> {
     let cpus = net::usable_cpus();
@@ -281,7 +295,7 @@ fn start_workers(
                 .enabled
                 .then(|| (leases.clone(), config.limits.on_outage)),
             log: Some(log),
-            connections_max,
+            presence: Arc::clone(&shared.presence),
         };
         let cpu = cpus.get(index).copied().filter(|_| pinned);
         let obituary = Obituary(Thread::Worker, say_ended.clone());

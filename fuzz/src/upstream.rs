@@ -9,7 +9,7 @@ use dbpower_gateway::http1::{HEAD_BYTES_MAX, Scratch, head_end, parse_request};
 use dbpower_gateway::net::Tcp;
 use dbpower_gateway::route::{Match, Rule};
 use dbpower_gateway::worker::{Admitted, Checks, Ticket, admit, write_request};
-use dbpower_gateway::{identity, limit};
+use dbpower_gateway::{identity, limit, presence};
 
 use crate::chunks::folded;
 use crate::ours::differ;
@@ -86,6 +86,11 @@ impl Gateway {
             checks: Checks {
                 limits: limit::Core::new(node, 0),
                 tokens: identity::Cache::new(),
+                presence: Arc::new(presence::Presence::new(presence::Bounds {
+                    connections_max: 1,
+                    per_address_max: 0,
+                    per_organization_max: 0,
+                })),
             },
             token,
         }

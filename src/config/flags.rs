@@ -58,6 +58,12 @@ pub struct Listening {
     /// Client connections held at once; unset: 90 % of the file descriptor limit
     #[arg(long, env, value_name = "N")]
     pub max_connections: Option<OsString>,
+    /// Client connections of one address held at once (IPv6: of its /64); 0: any number. Trusted proxies are exempt
+    #[arg(long, env, default_value = "0", value_name = "N")]
+    pub max_connections_per_ip: Option<OsString>,
+    /// Requests of one organization forwarded at once; 0: any number
+    #[arg(long, env, default_value = "0", value_name = "N")]
+    pub max_in_flight_per_org: Option<OsString>,
     /// Largest request body in bytes; 0 switches the bound off
     #[arg(long, env, default_value = "67108864", value_name = "BYTES")]
     pub max_body_bytes: Option<OsString>,

@@ -277,6 +277,13 @@ pub(super) fn bounds(reader: &mut Reader) -> Option<Bounds> {
     let connections = reader.read_optional("MAX_CONNECTIONS", |text| {
         parse::whole(text, &(1..=100_000_000))
     });
+    let none_is_zero = |range: String| format!("{range}; 0 is off");
+    let per_address = reader.read("MAX_CONNECTIONS_PER_IP", |text| {
+        parse::whole(text, &(0..=100_000_000)).map_err(none_is_zero)
+    });
+    let per_organization = reader.read("MAX_IN_FLIGHT_PER_ORG", |text| {
+        parse::whole(text, &(0..=100_000_000)).map_err(none_is_zero)
+    });
     let body_bytes = reader.read("MAX_BODY_BYTES", |text| {
         parse::whole(text, &(0..=i64::MAX.unsigned_abs()))
             .map_err(|range| format!("{range} bytes; 0 is off"))
@@ -284,6 +291,8 @@ pub(super) fn bounds(reader: &mut Reader) -> Option<Bounds> {
     let connections = connections?.map(|number| usize::try_from(number).unwrap_or(usize::MAX));
     Some(Bounds {
         connections_max: connections,
+        connections_per_address_max: u32::try_from(per_address?).ok()?,
+        in_flight_per_organization_max: u32::try_from(per_organization?).ok()?,
         body_bytes_max: body_bytes.map(|bytes| (bytes > 0).then_some(bytes))?,
     })
 }

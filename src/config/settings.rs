@@ -231,6 +231,10 @@ pub struct Timeouts {
 pub struct Bounds {
     /// `MAX_CONNECTIONS`; `None` = 90 % of the descriptor limit.
     pub connections_max: Option<usize>,
+    /// `MAX_CONNECTIONS_PER_IP`; 0 = off.
+    pub connections_per_address_max: u32,
+    /// `MAX_IN_FLIGHT_PER_ORG`; 0 = off.
+    pub in_flight_per_organization_max: u32,
     /// `MAX_BODY_BYTES`; `None` = off.
     pub body_bytes_max: Option<u64>,
 }

@@ -16,6 +16,15 @@ use super::tcp::{TcpReader, TcpWriter, adopt};
 /// Connections that may wait to be accepted, per worker.
 const BACKLOG: i32 = 4096;
 
+/// Whether an error says that no descriptor is left, in this process or in the system.
+pub fn out_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let code = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE]
+        .map(|errno| Some(errno.raw_os_error()))
+        .contains(&code)
+}
+
 /// Fails when the address cannot be listened on alone.
 fn probe(address: SocketAddr) -> io::Result<SocketAddr> {
     // A listener without SO_REUSEPORT conflicts with any other listener on the port, also with one that has set it.

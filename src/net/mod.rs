@@ -17,10 +17,10 @@ mod tests;
 pub use bell::TcpBell;
 pub use buffer::{Buf, Pool};
 pub use heap::give_back;
-pub use listen::{Accept, Incoming, bind, listeners};
+pub use listen::{Accept, Incoming, bind, listeners, out_of_descriptors};
 pub use runtime::{
-    Caught, Driver, catch_panic, descriptors_raised, detect, first, pin_to_core, race, run,
-    sleep_ms, spawn, told_within, usable_cpus,
+    Caught, Driver, catch_panic, descriptors_raised, detect, pin_to_core, race, run, sleep_ms,
+    spawn, told_within, usable_cpus, within,
 };
 pub use stream::{Bell, Broken, Clock, Reader, Signal, Stream, Sweeping, Writer};
 pub use sweep::{PARK_AFTER_MS, Sweep};

@@ -198,20 +198,6 @@ pub async fn race<M: Future, S: Future>(main: M, side: S) -> (M::Output, Option<
     .await
 }
 
-/// What `wanted` gives, unless `limit` ends first. For what may be dropped unfinished: never for a read or an accept.
-pub async fn first<W: Future + Unpin>(
-    mut wanted: W,
-    mut limit: impl Future<Output = ()> + Unpin,
-) -> Option<W::Output> {
-    std::future::poll_fn(|cx| {
-        if let Poll::Ready(output) = Pin::new(&mut wanted).poll(cx) {
-            return Poll::Ready(Some(output));
-        }
-        Pin::new(&mut limit).poll(cx).map(|()| None)
-    })
-    .await
-}
-
 /// Waits until `told` or for as long as `time` takes; true when told. Whoever tells runs in the same task (see [`race`]).
 pub async fn told_within(told: &std::cell::Cell<bool>, time: impl Future<Output = ()>) -> bool {
     let mut time = std::pin::pin!(time);
@@ -220,6 +206,18 @@ pub async fn told_within(told: &std::cell::Cell<bool>, time: impl Future<Output 
             return Poll::Ready(true);
         }
         time.as_mut().poll(cx).map(|()| false)
+    })
+    .await
+}
+
+/// Waits for `future` until `time` ends. Not for an operation on a socket: it would be dropped.
+pub async fn within<F: Future>(time: impl Future<Output = ()>, future: F) -> Option<F::Output> {
+    let (mut time, mut future) = (std::pin::pin!(time), std::pin::pin!(future));
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        time.as_mut().poll(cx).map(|()| None)
     })
     .await
 }

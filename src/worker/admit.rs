@@ -11,6 +11,7 @@ use crate::identity::{self, Identity};
 use crate::limit::{self, Claim, IpKey, OrgKey, Outcome, Permit, Verdict};
 use crate::metrics::{AuthFailure, LimitPolicy};
 use crate::net::Clock;
+use crate::presence::{InFlight, Presence};
 use crate::reject::Reject;
 use crate::route::Match;
 use crate::{cors, forwarded};
@@ -25,6 +26,8 @@ pub struct Ticket {
     route: usize,
     identity: Option<Arc<Identity>>,
     permit: Permit,
+    /// Counts the request as under way until the ticket goes, with the request, however that ends.
+    _in_flight: InFlight,
 }
 
 impl Ticket {
@@ -61,13 +64,27 @@ pub enum Admitted {
     /// A CORS preflight: no token, no charge.
     Preflight,
     /// Its limits are not known here: the store is to be asked, and the request judged again with what it said.
-    Ask(Box<Claim>),
+    Ask(Box<Asking>),
+}
+
+/// A request that has to ask the store.
+#[derive(Debug)]
+pub struct Asking {
+    pub(super) claim: Box<Claim>,
+    /// It is under way while it waits.
+    in_flight: InFlight,
+}
+
+/// What came of the limits.
+enum Charged {
+    Permit(Permit, InFlight),
+    Ask(Box<Asking>),
 }
 
 /// What the store said to a request that had to ask.
 #[derive(Debug)]
 pub struct Heard {
-    pub(super) claim: Box<Claim>,
+    pub(super) asking: Box<Asking>,
     pub(super) ip: Option<Verdict>,
     pub(super) organization: Option<Verdict>,
 }
@@ -139,6 +156,8 @@ pub struct Checks {
     pub tokens: identity::Cache,
     /// For the request that is judged next: it has asked.
     pub heard: Option<Heard>,
+    /// Who is here, over all workers.
+    pub presence: Arc<Presence>,
 }
 
 /// DESIGN section 3, "A request's way": each step's refusal is final. `C` is read afresh for each limit: a slice's tokens end
@@ -177,14 +196,17 @@ pub fn admit<C: Clock>(
             }
             match charge::<C>(None, ip, checks, heard)? {
                 Outcome::Permit(permit) => Ok(Admitted::Own(None, Some(permit))),
-                Outcome::Ask(claim) => Ok(Admitted::Ask(claim)),
+                Outcome::Ask(claim) => Ok(Admitted::Ask(Box::new(Asking {
+                    claim,
+                    in_flight: InFlight::default(),
+                }))),
             }
         }
         Match::Upstream(hit) => {
             let (identity, outcome) = check::<C>(request, ip, hit.public, rules, checks, heard)?;
-            let permit = match outcome {
-                Outcome::Permit(permit) => permit,
-                Outcome::Ask(claim) => return Ok(Admitted::Ask(claim)),
+            let (permit, in_flight) = match outcome {
+                Charged::Permit(permit, in_flight) => (permit, in_flight),
+                Charged::Ask(asking) => return Ok(Admitted::Ask(asking)),
             };
             let (service, route) = (hit.rule.service, hit.index);
             Ok(Admitted::Forward(Ticket {
@@ -192,12 +214,13 @@ pub fn admit<C: Clock>(
                 route,
                 identity,
                 permit,
+                _in_flight: in_flight,
             }))
         }
         Match::None => {
             let (identity, outcome) = check::<C>(request, ip, false, rules, checks, heard)?;
-            if let Outcome::Ask(claim) = outcome {
-                return Ok(Admitted::Ask(claim));
+            if let Charged::Ask(asking) = outcome {
+                return Ok(Admitted::Ask(asking));
             }
             Err(Refused {
                 identity,
@@ -207,7 +230,7 @@ pub fn admit<C: Clock>(
     }
 }
 
-/// Steps 2 to 4: the IP's peek, identity, both limits.
+/// Steps 2 to 4: the IP's peek, identity, what the organization has under way, both limits.
 fn check<C: Clock>(
     request: &Request<'_, '_>,
     ip: IpKey,
@@ -215,7 +238,7 @@ fn check<C: Clock>(
     rules: &Rules,
     checks: &mut Checks,
     heard: Option<Heard>,
-) -> Result<(Option<Arc<Identity>>, Outcome), Refused> {
+) -> Result<(Option<Arc<Identity>>, Charged), Refused> {
     if heard.is_none() {
         checks.limits.peek_ip(ip, COST, &C::now_ns)?;
     }
@@ -231,12 +254,31 @@ fn check<C: Clock>(
         },
         (false, false) => identify::<C>(request, rules, checks).ok(),
     };
-    let organization = identity
-        .as_deref()
-        .and_then(Identity::organization_key)
-        .map(OrgKey::new);
+    let organization = identity.as_deref().and_then(Identity::organization_key);
+    // Before the tokens are taken: a refused request takes none. Whoever has asked the store has begun already.
+    let (heard, begun) = heard.map_or((None, None), |mut heard| {
+        let begun = std::mem::take(&mut heard.asking.in_flight);
+        (Some(heard), Some(begun))
+    });
+    let begins = match (begun, organization) {
+        (Some(begun), _) => Ok(begun),
+        (None, Some(id)) => checks.presence.organization_begins(id),
+        (None, None) => Ok(InFlight::default()),
+    };
+    let Ok(in_flight) = begins else {
+        let what = "Your organization has too many requests under way (MAX_IN_FLIGHT_PER_ORG)";
+        return Err(Refused {
+            identity,
+            ..Refused::from(Reject::unavailable(what))
+        });
+    };
+    let organization = organization.map(OrgKey::new);
     match charge::<C>(organization, ip, checks, heard) {
-        Ok(outcome) => Ok((identity, outcome)),
+        Ok(Outcome::Permit(permit)) => Ok((identity, Charged::Permit(permit, in_flight))),
+        Ok(Outcome::Ask(claim)) => {
+            let asking = Box::new(Asking { claim, in_flight });
+            Ok((identity, Charged::Ask(asking)))
+        }
         Err(refusal) => Err(Refused {
             identity,
             ..Refused::from(refusal)
@@ -254,10 +296,10 @@ fn charge<C: Clock>(
     let limits = &mut checks.limits;
     match heard {
         Some(Heard {
-            claim,
+            asking,
             ip,
             organization,
-        }) => limits.conclude(claim, ip, organization, &C::now_ns),
+        }) => limits.conclude(asking.claim, ip, organization, &C::now_ns),
         None => limits.request(organization, Some(ip), COST, &C::now_ns),
     }
 }

@@ -9,7 +9,7 @@ use super::decide::{Decision, Wait, decide_from};
 use super::shard::Shard;
 use crate::limit::{Key, Verdict};
 use crate::mailbox::Lease;
-use crate::net::{Stream, first};
+use crate::net::{Stream, within};
 
 /// The exchange answers within 50 ms of a call's sending, which may wait for a call of the same key that is under way.
 const WAIT_MS: u64 = 120;
@@ -24,15 +24,15 @@ pub(super) async fn ask<S: Stream>(
     shard: &Shard<S>,
 ) -> Decision {
     let Wait {
-        claim,
+        asking,
         started_ns,
         length,
     } = *wait;
+    let claim = &asking.claim;
     let asked = |key: Option<Key>| key.map(|key| post(key, claim.cost(), shard));
     let (ip, organization) = (asked(claim.ip()), asked(claim.organization()));
-    let patience = std::pin::pin!(S::sleep_ms(WAIT_MS));
-    let answers = std::pin::pin!(async { (verdict(ip).await, verdict(organization).await) });
-    let heard = first(answers, patience).await;
+    let answers = async { (verdict(ip).await, verdict(organization).await) };
+    let heard = within(S::sleep_ms(WAIT_MS), answers).await;
     let unasked = || {
         shard
             .setup
@@ -42,7 +42,7 @@ pub(super) async fn ask<S: Stream>(
     };
     let (ip, organization) = heard.unwrap_or((None, None));
     shard.checks.borrow_mut().heard = Some(Heard {
-        claim,
+        asking,
         ip: ip.or_else(unasked),
         organization: organization.or_else(unasked),
     });

@@ -2,7 +2,7 @@
 //! Invariant: nothing here is borrowed across an `.await`.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use crate::limit;
 use crate::mailbox::{Lease, LeaseOutbox, Outbox};
 use crate::metrics::{self, CloseReason, Registry, State};
 use crate::net::{Pool, Stream, Sweeping, give_back};
+use crate::presence::Presence;
 use crate::reject::Reject;
 
 /// Time between two sweeps: how late a deadline may be noticed.
@@ -63,8 +64,8 @@ pub struct Setup {
     pub leases: Option<(LeaseOutbox, limit::OnOutage)>,
     /// This core's end of the access log.
     pub log: Option<CoreLog>,
-    /// Connections that this worker may hold.
-    pub connections_max: usize,
+    /// Who is here, over all workers.
+    pub presence: Arc<Presence>,
 }
 
 /// A core's state.
@@ -107,6 +108,7 @@ impl<S: Stream> Shard<S> {
         let shard = Self {
             checks: RefCell::new(Checks {
                 limits,
+                presence: Arc::clone(&setup.presence),
                 tokens: crate::identity::Cache::new(),
                 heard: None,
             }),
@@ -149,6 +151,7 @@ impl<S: Stream> Shard<S> {
 
     /// One line for the operator about a 5xx of our own; it never waits for the disk (the subscriber's buffer is bounded).
     pub(super) fn warn(&self, service: &str, reject: &Reject, detail: &str) {
+        let detail = (!detail.is_empty()).then_some(detail);
         tracing::warn!(
             service,
             status = reject.status,
@@ -158,17 +161,26 @@ impl<S: Stream> Shard<S> {
         );
     }
 
-    /// A client's connection has ended.
-    pub(super) fn closed(&self, reason: CloseReason) {
+    /// A client's connection has come; how many there are beyond `MAX_CONNECTIONS`.
+    pub(super) fn opened(&self) -> usize {
+        self.count(metrics::Core::connection_opened);
+        self.connections.set(self.connections.get() + 1);
+        self.setup.presence.arrived()
+    }
+
+    /// A client's connection has ended: the one place where it is taken from every count.
+    pub(super) fn closed(&self, reason: CloseReason, peer: IpAddr) {
         self.count(|core| core.connection_closed(reason));
         self.connections.set(self.connections.get() - 1);
+        self.setup.presence.left();
+        self.setup.presence.address_left(peer);
     }
 
     /// Ends the connection that has been idle for longest; false when none is. Parked ones have been idle for longer than any
     /// that is not parked yet.
     pub(super) fn evict_oldest_idle(&self) -> bool {
-        if self.lot.evict().is_some() {
-            self.closed(CloseReason::Overload);
+        if let Some(peer) = self.lot.evict() {
+            self.closed(CloseReason::Overload, peer);
             return true;
         }
         self.sweep.evict_oldest_idle()
@@ -291,6 +303,10 @@ impl<S: Stream> Shard<S> {
         self.checks.borrow_mut().limits.tick(now_ns);
         self.upstreams.expire(now_ns / 1_000_000);
         self.tunnels.expire(unix_ms);
+        if self.setup.presence.take_wish() {
+            // With nothing idle here either the wish is lost; the next newcomer without room makes it again.
+            self.evict_oldest_idle();
+        }
         self.look_after_heap(now_ns / 1_000_000);
         let mut dropped = 0;
         if let Some(log) = &mut *self.access_log.borrow_mut() {

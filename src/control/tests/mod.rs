@@ -63,10 +63,13 @@ pub(super) fn config(services: Vec<Service>) -> Config {
             public: false,
         }],
         redis: Redis {
+            cluster: false,
             enabled: false,
             url: Secret::new(""),
         },
         limits: Limits {
+            on_outage: crate::limit::OnOutage::Share,
+            nodes: 1,
             rpm: 100,
             burst: 20,
             block: 60 * second,
@@ -106,6 +109,8 @@ pub(super) fn config(services: Vec<Service>) -> Config {
         },
         bounds: Bounds {
             connections_max: None,
+            connections_per_address_max: 0,
+            in_flight_per_organization_max: 0,
             body_bytes_max: None,
         },
         warnings: vec![],
@@ -179,6 +184,7 @@ pub(super) fn stage(change: impl FnOnce(&mut Config)) -> Stage {
     let names: Vec<String> = config.services.iter().map(|s| s.name.clone()).collect();
     let metrics = Arc::new(Registry::new(2, &rules, &names));
     let api = Arc::new(Api {
+        store: None,
         config: Arc::new(config),
         state: Arc::clone(&state),
         limits: Arc::clone(&limits) as Arc<dyn LimitsView>,
