@@ -211,15 +211,7 @@ fn judge<S: Stream>(
             };
             own(request, caller, facts, body.unframed(), withheld)
         }
-        Ok(Admitted::Ask(asking)) => {
-            let started_ns = facts.started_ns;
-            shard.discard(facts);
-            Decision::Wait(Box::new(Wait {
-                asking,
-                started_ns,
-                length: 0,
-            }))
-        }
+        Ok(Admitted::Ask(asking)) => wait(asking, facts, shard),
         Ok(Admitted::Preflight) => {
             // The identifier's line stays; a preflight's own fields replace the ordinary ones.
             facts.own.truncate(heads::first_line(&facts.own).len());
@@ -236,6 +228,17 @@ fn judge<S: Stream>(
             answer(facts, Content::Reject(reject), body, withheld)
         }
     }
+}
+
+/// Nothing is kept of a request that is judged again but when it came.
+fn wait<S: Stream>(asking: Box<Asking>, facts: Facts, shard: &Shard<S>) -> Decision {
+    let started_ns = facts.started_ns;
+    shard.discard(facts);
+    Decision::Wait(Box::new(Wait {
+        asking,
+        started_ns,
+        length: 0,
+    }))
 }
 
 fn answer(facts: Facts, content: Content, pending: Body, withheld: bool) -> Decision {

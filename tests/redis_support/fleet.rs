@@ -409,9 +409,10 @@ impl Fleet {
         }
         let (mut numbers, mut epoch) = (Vec::new(), String::new());
         for value in values {
-            match value {
-                redis::Value::Int(number) => numbers.push(number),
-                other => epoch = redis::from_redis_value(other).expect("text"),
+            if let redis::Value::Int(number) = value {
+                numbers.push(number);
+            } else {
+                epoch = redis::from_redis_value(value).expect("text");
             }
         }
         let id = call.id;

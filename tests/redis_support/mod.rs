@@ -8,7 +8,14 @@
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
     reason = "a test may fail loudly"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a server is a part of the outside world: it is polled, with a clock and sleeps"
 )]
 
 pub(crate) mod call;

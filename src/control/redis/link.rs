@@ -293,11 +293,10 @@ fn read(value: Value) -> Result<Reply, Reason> {
     let mut numbers = Vec::with_capacity(values.len());
     let mut epoch = String::new();
     for value in values {
-        match value {
-            Value::Int(number) => numbers.push(number),
-            Value::BulkString(text) => epoch = String::from_utf8(text).map_err(|_| unreadable())?,
-            Value::SimpleString(text) => epoch = text,
-            _ => return Err(unreadable()),
+        if let Value::Int(number) = value {
+            numbers.push(number);
+        } else {
+            epoch = redis::from_redis_value(value).map_err(|_| unreadable())?;
         }
     }
     Reply::read(&numbers, &epoch).ok_or_else(unreadable)
