@@ -20,6 +20,7 @@
 
 pub(crate) mod call;
 pub(crate) mod fleet;
+pub(crate) mod weather;
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
