@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-pub(crate) use super::weather::{CALM, Mistake, Random, Weather};
+use super::weather::{Mistake, Random, Weather};
 
 use dbpower_gateway::limit::{
     Call, CallId, Claim, Core, Exchange, IpKey, Key, Letter, Node, OnOutage, OrgKey, Outcome,
@@ -495,10 +495,5 @@ impl Fleet {
             (out > 0).then_some((exp + self.redis_back_ms - 1_800_000_000_000) * MS)
         });
         ends.filter(|end| *end > self.now).min()
-    }
-
-    /// Keys that node `at` has a slot for.
-    pub(crate) fn keys(&self, at: usize) -> usize {
-        self.members[at].node.keys()
     }
 }

@@ -2,6 +2,7 @@
 //! Invariant: nothing outlives the test, and no two tests share a server.
 #![allow(
     dead_code,
+    unused_imports,
     reason = "each test file compiles this module for itself and uses its own part"
 )]
 #![allow(

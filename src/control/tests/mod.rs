@@ -64,14 +64,11 @@ pub(super) fn config(services: Vec<Service>) -> Config {
             public: false,
         }],
         redis: Redis {
-            cluster: false,
             enabled: false,
             url: Secret::new(""),
             cluster: false,
         },
         limits: Limits {
-            on_outage: crate::limit::OnOutage::Share,
-            nodes: 1,
             rpm: 100,
             burst: 20,
             block: 60 * second,
@@ -188,7 +185,6 @@ pub(super) fn stage(change: impl FnOnce(&mut Config)) -> Stage {
     let names: Vec<String> = config.services.iter().map(|s| s.name.clone()).collect();
     let metrics = Arc::new(Registry::new(2, &rules, &names));
     let api = Arc::new(Api {
-        store: None,
         config: Arc::new(config),
         state: Arc::clone(&state),
         limits: Arc::clone(&limits) as Arc<dyn LimitsView>,

@@ -33,7 +33,6 @@ fn start(services: Vec<Service>) -> Thread {
     let (sent, published) = std_mpsc::channel();
     let (end, shutdown) = watch::channel(false);
     let wiring = Wiring {
-        store: None,
         config: Arc::new(config),
         inbox,
         limits: Arc::new(FixedLimits::default()),
