@@ -52,7 +52,12 @@ impl Server {
 
     /// An empty server with more arguments.
     pub(crate) fn with(arguments: &[&str]) -> Self {
-        let mut server = Self::absent(free_port());
+        Self::on(free_port(), arguments)
+    }
+
+    /// As `with`, on a port of one's choice.
+    pub(crate) fn on(port: u16, arguments: &[&str]) -> Self {
+        let mut server = Self::absent(port);
         server.arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
         server.run();
         server

@@ -236,6 +236,18 @@ impl<R> Exchange<R> {
         }
     }
 
+    /// Fills every bucket that this node knows, here and in the store.
+    pub fn reset_known(&mut self) {
+        let hashes: Vec<Hash> = self.sites.keys().copied().collect();
+        for hash in hashes {
+            self.forget_refusals(hash);
+            if let Some(site) = self.sites.get_mut(&hash) {
+                site.reset = true;
+            }
+            self.mark_ready(hash);
+        }
+    }
+
     /// Another node wants to know what is spent: a call tells it.
     pub fn report(&mut self, key: &str) {
         if let Some(hash) = self.hash_of(key)
