@@ -205,6 +205,17 @@ const WRONG: &[(&str, &str, &str)] = &[
         "10",
         "must be a whole number from 1024 to 67108864",
     ),
+    (
+        "RATE_LIMIT_ON_OUTAGE",
+        "fail",
+        "must be share, closed or open",
+    ),
+    (
+        "RATE_LIMIT_NODES",
+        "0",
+        "must be a whole number from 1 to 65536",
+    ),
+    ("REDIS_CLUSTER", "maybe", "must be true or false"),
     ("REQUIRE_AUTHENTICATION", "yep", "must be true or false"),
     ("JWT_ALGORITHM", "RS256", "must be HS256, HS384 or HS512"),
     ("JWT_ALGORITHM", "none", "must be HS256, HS384 or HS512"),

@@ -30,7 +30,7 @@ use connection::{Client, Served, serve};
 use lot::Taken;
 use shard::{Shard, TICK_MS};
 
-pub use admit::{Admitted, Checks, Heard, Refused, Ticket, admit};
+pub use admit::{Admitted, Asking, Checks, Heard, Refused, Ticket, admit};
 pub use heads::write_request;
 pub use shard::Setup;
 

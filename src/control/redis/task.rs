@@ -256,6 +256,8 @@ impl Task {
 
     fn hear(&mut self, news: News) {
         match news {
+            // No one node of a cluster can be asked for all keys: each gateway resets those it knows.
+            News::Reset(None) if self.store.cluster => self.exchange.reset_known(),
             News::Reset(key) => self.exchange.reset_elsewhere(key.as_deref()),
             News::Report(key) => self.exchange.report(&key),
             News::Limits => {
@@ -274,6 +276,11 @@ impl Task {
 
     /// Every bucket of the store, some at a time; this node's own caches at once.
     fn reset_all(&mut self, done: oneshot::Sender<()>) {
+        if self.store.cluster {
+            self.exchange.reset_known();
+            let _ = done.send(());
+            return;
+        }
         self.exchange.reset_elsewhere(None);
         let Some(link) = self.link.clone() else {
             return;
