@@ -58,6 +58,7 @@ fn whole_path(c: &mut Criterion) {
             per_organization_max: 0,
         })),
         tokens: identity::Cache::new(),
+        heard: None,
     };
     let head = head(&config);
     let client: IpAddr = "192.0.2.1".parse().unwrap();

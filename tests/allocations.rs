@@ -116,6 +116,7 @@ fn worker(config: &Arc<Config>, upstream: SocketAddr) -> SocketAddr {
         metrics: Arc::new(Registry::new(1, &names, &names)),
         state: Arc::new(State::new(2)),
         outbox,
+        leases: None,
         log: logs.pop(),
         presence: Arc::new(presence::Presence::new(presence::Bounds {
             connections_max: 100,

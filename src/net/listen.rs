@@ -2,15 +2,20 @@
 //! listens on is noticed (sharing it by SO_REUSEPORT would steal connections silently), and an `accept` in flight is never
 //! dropped (its descriptor would leak).
 
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use monoio::io::Canceller;
-use monoio::net::TcpListener;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use monoio::net::{TcpListener, TcpStream};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, ipproto, recv, send,
+    shutdown, sockopt,
+};
 
+use super::runtime::Driver;
 use super::tcp::{TcpReader, TcpWriter, adopt};
 
 /// Connections that may wait to be accepted, per worker.
@@ -60,10 +65,21 @@ pub fn bind(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
     Ok(StdListener::from(socket))
 }
 
+/// Connections taken from the kernel's queue in one turn. One per turn would let the queue grow whenever turns are long, and a
+/// newcomer behind a flood would wait for all of it.
+const AT_ONCE_MAX: u32 = 32;
+
 /// What a worker accepts from.
 pub struct Incoming {
     listener: TcpListener,
-    canceller: std::cell::RefCell<Option<Canceller>>,
+    /// The same socket, to take what waits already without a turn of the loop for each.
+    queue: StdListener,
+    /// What an accepted socket must be: the ring waits in the kernel for blocking ones, epoll needs them not to block.
+    flags: SocketFlags,
+    taken: Cell<u32>,
+    /// Given up for a moment when no other descriptor is left, so that somebody can be told.
+    reserve: RefCell<Option<OwnedFd>>,
+    canceller: RefCell<Option<Canceller>>,
 }
 
 /// One turn of the accept loop.
@@ -81,11 +97,23 @@ impl Incoming {
     ///
     /// # Errors
     /// The runtime cannot register it.
-    pub fn new(listener: StdListener) -> io::Result<Rc<Self>> {
+    pub fn new(driver: Driver, listener: StdListener) -> io::Result<Rc<Self>> {
+        let queue = listener.try_clone()?;
+        // Both drivers wait by themselves; a blocking look at an empty queue would hold the worker.
+        queue.set_nonblocking(true)?;
+        let reserve = OwnedFd::from(listener.try_clone()?);
         let listener = TcpListener::from_std(listener)?;
-        let canceller = std::cell::RefCell::new(Some(Canceller::new()));
+        let flags = match driver {
+            Driver::IoUring(_) => SocketFlags::CLOEXEC,
+            Driver::Epoll => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        };
+        let canceller = RefCell::new(Some(Canceller::new()));
         Ok(Rc::new(Self {
             listener,
+            queue,
+            flags,
+            taken: Cell::new(AT_ONCE_MAX),
+            reserve: RefCell::new(Some(reserve)),
             canceller,
         }))
     }
@@ -95,14 +123,49 @@ impl Incoming {
         let Some(handle) = self.canceller.borrow().as_ref().map(Canceller::handle) else {
             return Accept::Stopped;
         };
+        if self.taken.get() < AT_ONCE_MAX
+            && let Some((stream, peer)) = self.waiting()
+        {
+            self.taken.set(self.taken.get() + 1);
+            let (reader, writer) = adopt(stream);
+            return Accept::Connection(reader, writer, peer);
+        }
+        self.taken.set(AT_ONCE_MAX);
         match self.listener.cancelable_accept(handle).await {
             Ok((stream, peer)) => {
+                self.taken.set(0);
                 let (reader, writer) = adopt(stream);
                 Accept::Connection(reader, writer, peer)
             }
             Err(_) if self.canceller.borrow().is_none() => Accept::Stopped,
             Err(error) => Accept::Failed(error),
         }
+    }
+
+    /// A connection that waits in the kernel's queue already. Whatever goes wrong is told by the next real accept.
+    fn waiting(&self) -> Option<(TcpStream, SocketAddr)> {
+        let (socket, peer) = rustix::net::acceptfrom_with(&self.queue, self.flags).ok()?;
+        let peer = SocketAddr::try_from(peer?).ok()?;
+        let stream = TcpStream::from_std(std::net::TcpStream::from(socket)).ok()?;
+        Some((stream, peer))
+    }
+
+    /// Tells whoever waits next in the queue, with the descriptor kept for this, and closes at once. What the client has sent is
+    /// read first: closing over unread bytes would be a reset, and the answer lost.
+    pub fn turn_away(&self, answer: &[u8]) -> Option<SocketAddr> {
+        drop(self.reserve.borrow_mut().take());
+        let told = rustix::net::acceptfrom_with(&self.queue, SocketFlags::CLOEXEC).ok();
+        let peer = told.and_then(|(socket, peer)| {
+            let mut unread = [0_u8; 4096];
+            let _ = recv(&socket, &mut unread, RecvFlags::DONTWAIT);
+            let _ = send(&socket, answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            let _ = shutdown(&socket, Shutdown::Write);
+            SocketAddr::try_from(peer?).ok()
+        });
+        // Somebody else may have been quicker; then there is none the next time, and nobody is told.
+        let reserve = self.queue.try_clone().map(OwnedFd::from).ok();
+        self.reserve.replace(reserve);
+        peer
     }
 
     /// Ends the accept loop: the operation in flight is cancelled and completes; a late connection is still returned.

@@ -1,8 +1,9 @@
 //! The hot wing: one thread per core, each with its listener, its connections, its pool and its slices of the limits. Not the
-//! rules (they are pure rooms) and nothing that blocks. Invariant: a worker shares nothing with another but the three tables.
+//! rules (they are pure rooms) and nothing that blocks. Invariant: a worker shares nothing with another but the tables of `lib`.
 
 mod admit;
 mod answer;
+mod ask;
 mod connection;
 mod decide;
 mod draft;
@@ -29,14 +30,14 @@ use connection::{Client, Served, serve};
 use lot::Taken;
 use shard::{Shard, TICK_MS};
 
-pub use admit::{Admitted, Checks, Refused, Ticket, admit};
+pub use admit::{Admitted, Checks, Heard, Refused, Ticket, admit};
 pub use heads::write_request;
 pub use shard::Setup;
 
 use crate::metrics::{self, CloseReason};
 use crate::net::{
-    Accept, Bell, Driver, Incoming, Reader, Stream, Sweeping, Tcp, Writer, catch_panic, run,
-    sleep_ms, spawn,
+    Accept, Bell, Driver, Incoming, Reader, Stream, Sweeping, Tcp, Writer, catch_panic,
+    out_of_descriptors, run, sleep_ms, spawn,
 };
 use crate::reject::Reject;
 
@@ -58,6 +59,9 @@ const DRAINING: &str = "The gateway is shutting down";
 /// Told to a client that finds no room; complete, because it is written before anything is read.
 const OVERLOADED: &str = "The gateway has too many connections";
 
+/// Told to a client when no descriptor is left and none comes free.
+const EXHAUSTED: &str = "The gateway has no file descriptor left";
+
 /// Told to a client whose address has no room left.
 const ADDRESS_FULL: &str = "Too many connections from your address (MAX_CONNECTIONS_PER_IP)";
 
@@ -67,7 +71,7 @@ const ADDRESS_FULL: &str = "Too many connections from your address (MAX_CONNECTI
 /// The runtime or the listener could not be set up.
 pub fn work(driver: Driver, listener: TcpListener, setup: Setup) -> std::io::Result<()> {
     run(driver, || async move {
-        let incoming = Incoming::new(listener)?;
+        let incoming = Incoming::new(driver, listener)?;
         let shard = Rc::new(Shard::<Tcp>::new(setup)?);
         spawn(accept_loop(Rc::clone(&incoming), Rc::clone(&shard)));
         spawn(wake_loop(Rc::clone(&shard)));
@@ -137,6 +141,10 @@ async fn accept_loop(incoming: Rc<Incoming>, shard: Rc<Shard<Tcp>>) {
                     told_ms = Some(now_ms);
                     tracing::warn!(%error, freed, "a connection could not be accepted");
                 }
+                // It has lasted: whoever still waits in the kernel's queue is told.
+                if pause == *BACK_OFF_MS.end() && out_of_descriptors(&error) {
+                    tell_queue(&incoming, &shard);
+                }
                 sleep_ms(pause).await;
                 pause = if freed {
                     *BACK_OFF_MS.start()
@@ -145,6 +153,22 @@ async fn accept_loop(incoming: Rc<Incoming>, shard: Rc<Shard<Tcp>>) {
                 };
             }
         }
+    }
+}
+
+/// Turns connections away that cannot even be let in.
+fn tell_queue(incoming: &Incoming, shard: &Shard<Tcp>) {
+    for _ in 0..TURNED_AWAY_MAX {
+        let mut answer = shard.buffers.small();
+        answer::write_unasked(Reject::unavailable(EXHAUSTED), shard, answer.out());
+        let peer = incoming.turn_away(answer.filled());
+        shard.buffers.put(answer);
+        let Some(peer) = peer.map(plain_address) else {
+            return;
+        };
+        shard.opened();
+        shard.setup.presence.address_arrived(peer);
+        shard.closed(CloseReason::Overload, peer);
     }
 }
 

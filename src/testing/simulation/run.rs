@@ -172,6 +172,7 @@ impl Stage {
             metrics: Arc::clone(&metrics),
             state: Arc::clone(&state),
             outbox,
+            leases: None,
             log: None,
             presence: Arc::new(Presence::new(Bounds {
                 connections_max,
