@@ -10,6 +10,7 @@ pub(super) const BODY_BYTES_MAX: usize = 200_000;
 
 /// What kind of request it is, thus who answers.
 #[derive(Debug, Clone)]
+#[allow(dead_code, reason = "a row's name is for the report of a failure")]
 pub(super) enum Kind {
     /// A service answers.
     Forward,

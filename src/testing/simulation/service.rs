@@ -271,8 +271,14 @@ impl Service {
             Ending::Garbage => {
                 let (most, last) = bytes.split_at(bytes.len() - 1);
                 self.write_slowly(most, plan).await?;
-                // In one piece with the answer's end: what comes later cannot be told from an answer to the next request.
-                if self.peer.0.write_now(&[last, GARBAGE].concat()) {
+                // At the moment of the answer's end: what comes later cannot be told from an answer to the next request. In one
+                // piece it is read with the answer, in two it waits in the socket.
+                let joined = [last, GARBAGE].concat();
+                let pieces: &[&[u8]] = match world().dice(|dice| dice.percent(50)) {
+                    true => &[&joined],
+                    false => &[last, GARBAGE],
+                };
+                if self.peer.0.write_now(pieces) {
                     self.spoiled = Some("behind bytes that nobody asked for");
                     return Ok(());
                 }
