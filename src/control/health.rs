@@ -35,6 +35,8 @@ pub(super) struct Health {
     pub(super) ai_analyzer_healthy: bool,
     /// What the workers run on: `io_uring` or `epoll`.
     pub(super) driver: &'static str,
+    /// Where limits are held: `memory`, `shared` (Redis), or, while Redis is away, what is done then: `share`, `closed` or `open`.
+    pub(super) limits: &'static str,
 }
 
 /// A state by name.
@@ -69,6 +71,11 @@ pub(super) async fn health(State(api): State<Arc<Api>>) -> Response {
         backend_healthy: state.healthy(0),
         ai_analyzer_healthy: state.healthy(1),
         driver: state.driver().label(),
+        limits: match (api.config.redis.enabled, state.redis()) {
+            (false, _) => "memory",
+            (true, true) => "shared",
+            (true, false) => api.config.limits.on_outage.label(),
+        },
     };
     // A degraded gateway still serves: 503 would make a balancer drop it for an upstream's fault.
     json(served(!draining), body)

@@ -11,7 +11,8 @@ use prometheus_client::registry::{self, Unit};
 use super::classic::classic;
 use super::counters::{CELL, DURATION_BOUNDS_US, Shape, Sum};
 use super::labels::{
-    AuthFailure, CLASSES, CloseReason, LimitOutcome, LimitPolicy, METHODS, UpstreamEvent,
+    AuthFailure, CLASSES, CloseReason, LEASE_EVENTS, LimitOutcome, LimitPolicy, METHODS,
+    UpstreamEvent,
 };
 use super::{Registry, State};
 
@@ -93,6 +94,7 @@ impl Registry {
             version: gauges.version,
             start_unix_ms: gauges.start_unix_ms,
             diagnostics_dropped: gauges.diagnostics_dropped,
+            leases: state.leases(),
             driver: state.driver().label(),
             draining: state.draining(),
         }
@@ -112,6 +114,7 @@ struct Snapshot {
     version: &'static str,
     start_unix_ms: u64,
     diagnostics_dropped: u64,
+    leases: [u64; LEASE_EVENTS.len()],
     driver: &'static str,
     draining: bool,
 }
@@ -122,6 +125,7 @@ impl Collector for Snapshot {
         self.requests(&mut page)?;
         self.connections(&mut page)?;
         self.decisions(&mut page)?;
+        self.leases(&mut page)?;
         self.upstreams(&mut page)?;
         self.process(&mut page)
     }
@@ -176,6 +180,24 @@ impl Snapshot {
             None,
             self.sum.read(Shape::ABANDONED),
         )
+    }
+
+    /// Only of a gateway that shares its limits.
+    fn leases(&self, page: &mut Page<'_>) -> Result<(), Error> {
+        if self.leases.iter().all(|count| *count == 0) {
+            return Ok(());
+        }
+        let mut family = page.family(
+            "leases",
+            "Exchange of leases with Redis: calls, requests that waited, lost and repeated calls, short answers; and tokens \
+             granted, returned, expired with their lease, admitted without one (owed).",
+            None,
+            MetricType::Counter,
+        )?;
+        for (event, count) in LEASE_EVENTS.iter().zip(self.leases) {
+            counter(&mut family.encode_family(&[("event", *event)])?, count)?;
+        }
+        Ok(())
     }
 
     fn connections(&self, page: &mut Page<'_>) -> Result<(), Error> {

@@ -209,3 +209,8 @@ impl UpstreamEvent {
         "retried",
     ];
 }
+
+/// What the exchange of leases counts.
+pub const LEASE_EVENTS: [&str; 9] = [
+    "calls", "waited", "lost", "repeated", "short", "granted", "returned", "expired", "owed",
+];

@@ -3,6 +3,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
+use super::labels::LEASE_EVENTS;
+
 /// What drives the workers' I/O.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Driver {
@@ -36,6 +38,8 @@ pub struct State {
     draining: AtomicBool,
     /// Written by the control thread: Redis answers.
     redis: AtomicBool,
+    /// Written by the control thread: what the exchange of leases has done, in the order of `LEASE_EVENTS`; all 0 without one.
+    leases: [AtomicU64; LEASE_EVENTS.len()],
     /// Written by the gateway: what the workers run on.
     driver: AtomicU8,
     /// Written by the control thread, in the order of `Config::services`.
@@ -50,6 +54,7 @@ impl State {
             probed: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             redis: AtomicBool::new(false),
+            leases: Default::default(),
             driver: AtomicU8::new(Driver::Unknown as u8),
             services: (0..services).map(|_| ServiceState::default()).collect(),
         }
@@ -88,6 +93,18 @@ impl State {
     /// Says whether Redis answers.
     pub fn put_redis(&self, connected: bool) {
         self.redis.store(connected, Relaxed);
+    }
+
+    /// What the exchange of leases has done, in the order of `LEASE_EVENTS`.
+    pub fn leases(&self) -> [u64; LEASE_EVENTS.len()] {
+        std::array::from_fn(|at| self.leases.get(at).map_or(0, |count| count.load(Relaxed)))
+    }
+
+    /// Says what the exchange of leases has done.
+    pub fn put_leases(&self, counts: [u64; LEASE_EVENTS.len()]) {
+        for (place, count) in self.leases.iter().zip(counts) {
+            place.store(count, Relaxed);
+        }
     }
 
     /// What drives the workers.

@@ -150,6 +150,7 @@ impl Task {
                 });
             }
         }
+        self.state.put_leases(self.exchange.traffic().counts());
         for (reply, verdict) in self.exchange.answers() {
             // Whoever does not wait any more has been answered otherwise.
             let _ = reply.send(verdict);
@@ -193,8 +194,8 @@ impl Task {
     fn say_away(&mut self, why: Reason) {
         self.state.put_redis(false);
         if self.told.as_ref() != Some(&why) {
-            let policy = self.store.policy;
-            tracing::warn!(reason = why, ?policy, nodes = self.nodes, "Redis is away");
+            let policy = self.store.policy.label();
+            tracing::warn!(reason = why, policy, nodes = self.nodes, "Redis is away");
             self.told = Some(why);
         }
     }

@@ -101,6 +101,24 @@ pub struct Traffic {
     pub owed: u64,
 }
 
+impl Traffic {
+    /// In the order of the fields.
+    #[must_use]
+    pub fn counts(&self) -> [u64; 9] {
+        [
+            self.calls,
+            self.waited,
+            self.lost,
+            self.repeated,
+            self.short,
+            self.granted,
+            self.returned,
+            self.expired,
+            self.owed,
+        ]
+    }
+}
+
 /// The exchange of one node. `R` is where an answer goes.
 #[derive(Debug)]
 pub struct Exchange<R> {
