@@ -55,9 +55,9 @@ fn defaults_are_those_of_the_predecessor() {
             let time = service.response_timeout.as_secs();
             (
                 service.name.as_str(),
-                service.host.as_str(),
-                service.port,
-                service.authority.as_str(),
+                service.endpoints[0].host.as_str(),
+                service.endpoints[0].port,
+                service.authority(),
                 path,
                 time,
             )
@@ -294,9 +294,9 @@ fn service_urls() {
         let config = load(&[("BACKEND_URL", url)]).unwrap();
         let service = &config.services[0];
         let read = (
-            service.host.as_str(),
-            service.port,
-            service.authority.as_str(),
+            service.endpoints[0].host.as_str(),
+            service.endpoints[0].port,
+            service.authority(),
             service.base_path.as_str(),
         );
         assert_eq!(read, (host, port, authority, base_path), "{url}");

@@ -79,7 +79,11 @@ impl Breaker {
             (Outcome::Failed, State::Closed { failures, since_ms }) => {
                 self.fail(failures, since_ms, now_ms)
             }
-            (Outcome::Failed, State::HalfOpen { .. }) if pass.trial => Some(self.open(now_ms)),
+            // Nothing has changed: it was left alone, and still is.
+            (Outcome::Failed, State::HalfOpen { .. }) if pass.trial => {
+                self.open(now_ms);
+                None
+            }
             // It has found out nothing: the next one may try.
             (Outcome::Nothing | Outcome::Slow, State::HalfOpen { .. }) if pass.trial => {
                 self.state = State::HalfOpen {

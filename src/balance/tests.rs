@@ -251,7 +251,7 @@ fn the_breaker_opens_is_tried_and_closes() {
         Refused(999, 2),
         Refused(1_000, 1),
         Refused(1_999, 1),
-        Ends(2_000, Failed, OPENED),
+        Ends(2_000, Failed, None),
         Refused(2_001, 2),
         Hangs(4_000),
         Refused(4_001, 2),

@@ -29,6 +29,9 @@ pub use flags::{
 pub use load::{Forced, load, load_auth, load_listen, load_with};
 pub use problem::Problem;
 pub use settings::*;
-pub use snapshot::{Rules, Snapshot, Times as TimeLimits, identity_settings, limit_settings, ms};
+pub use snapshot::{
+    Address, Rules, Snapshot, Times as TimeLimits, balance_settings, identity_settings,
+    limit_settings, ms,
+};
 pub use sources::{Source, Sources};
 pub use table::{Row, markdown_table, table};
