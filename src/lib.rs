@@ -47,6 +47,7 @@
 //! 5. *Forward* (`forward`, `upstream`): reuse the youngest quiet connection or open one, send, and read the answer's head. A
 //!    pooled connection that proves dead is replaced by a fresh one where sending again cannot do anything twice.
 //!    Or *own* (`answer`): through the mailbox to the control thread; a full mailbox is an answer, 503.
+//!    A WebSocket's handshake is a request like others; after the service's 101 (`handshake`) it is a *tunnel* (`tunnel`, `lane`).
 //! 6. *Relay* (`relay`): both bodies at once, a piece at a time; the next piece is read when the last one is written.
 //! 7. *Record* (`shard`): counters, access line, buffers back to the pool; then the next head, or a `CloseReason`.
 //!
@@ -82,6 +83,7 @@
 //! | slice | tokens that a worker took from a bucket ahead of need: spent without a shared write, settled within a tick |
 //! | lease | exclusive use for a while: of an upstream connection, by one exchange |
 //! | permit, ticket | proof that the limits were charged; proof that all checks were passed |
+//! | tunnel, lane | a WebSocket after its 101; one of its two directions |
 //! | exchange, reject | an admitted request on its way; a refusal before it has become an answer |
 #![deny(unsafe_code)]
 
