@@ -46,7 +46,9 @@ fn picked(balancer: &mut Balancer, tried: &[u16], now_ms: u64) -> Vec<u16> {
 
 #[test]
 fn good_ones_come_before_ill_ones_and_ill_ones_before_none() {
-    let table: &[(&[(u16, bool)], &[u16], &[u16])] = &[
+    /// Endpoints and whether they are healthy, those already tried, those that are picked.
+    type Row = (&'static [(u16, bool)], &'static [u16], &'static [u16]);
+    let table: &[Row] = &[
         (&[], &[], &[]),
         (&[(1, true)], &[], &[1]),
         (&[(1, true)], &[1], &[]),

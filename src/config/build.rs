@@ -53,6 +53,14 @@ pub fn listen_from_sources(sources: &Sources) -> Result<SocketAddr, Vec<Problem>
     only(reader, listen, &["GATEWAY_HOST", "GATEWAY_PORT"])
 }
 
+/// Only whether connections begin with a PROXY protocol header, for the same check.
+pub fn proxy_protocol_from_sources(sources: &Sources) -> bool {
+    let settled = sources.settle().map(Reader::new);
+    let wanted = settled.map(|mut reader| reader.read("PROXY_PROTOCOL", parse::boolean));
+    // A value that is wrong is complained about by whatever starts the gateway.
+    wanted.ok().flatten().unwrap_or(false)
+}
+
 /// Only the identity settings: minting a token needs no upstream.
 pub fn auth_from_sources(sources: &Sources) -> Result<Auth, Vec<Problem>> {
     let mut reader = Reader::new(sources.settle()?);

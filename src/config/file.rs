@@ -170,10 +170,8 @@ impl Reading<'_> {
         for (key, value) in in_order(table) {
             let line = line_of(self.text, key.span().start);
             let name = key.get_ref().as_ref();
-            let text = match value.get_ref() {
-                DeValue::Array(items) if name == "url" => list(items),
-                value => scalar(value),
-            };
+            let urls = value.get_ref().as_array().filter(|_| name == "url");
+            let text = urls.map_or_else(|| scalar(value.get_ref()), list);
             match text {
                 _ if !ROUTE_KEYS.contains(&name) => {
                     let hint = suggestion(&name.to_lowercase(), ROUTE_KEYS);
