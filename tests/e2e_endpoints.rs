@@ -134,7 +134,11 @@ fn an_endpoint_that_hangs_up_is_found_out_and_left_out() {
     let mut asked = 0;
     until("the bad endpoint to be left out", || {
         asked += 1;
-        assert_eq!(gw.get(PATH).send().status, 200, "sent again to the other one");
+        assert_eq!(
+            gw.get(PATH).send().status,
+            200,
+            "sent again to the other one"
+        );
         events(&gw, "ejected") > 0.0
     });
     assert!(bad.requests().len() >= 5, "five failures in a row");
@@ -173,9 +177,9 @@ fn a_request_with_effects_is_not_sent_to_a_second_endpoint_once_the_first_may_ha
 
 #[test]
 fn an_endpoint_whose_probe_fails_is_asked_when_no_other_is_there() {
-    let (ill, well) = (upstream(), upstream());
+    let (ill, well) = (upstream(), mortal());
     ill.probes_get(500);
-    let gw = plan(&urls(&[&ill, &well])).start();
+    let gw = plan(&[ill.url(), well.url()]).start();
     let health = gw.get("/health").send().json();
     assert_eq!(health["backend_healthy"], true);
     assert_eq!(health["backend"], format!("{},{}", ill.url(), well.url()));
@@ -191,7 +195,7 @@ fn an_endpoint_whose_probe_fails_is_asked_when_no_other_is_there() {
         assert!((0..20).all(|_| gw.get(PATH).send().status == 200));
         ill.requests().len() == before
     });
-    well.stop();
+    well.die();
     // Not yet known to be away: connecting fails, and the ill one answers.
     assert_eq!(gw.post(PATH).body("x").send().status, 200);
     assert_eq!(ill.last().method(), "POST");

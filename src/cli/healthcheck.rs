@@ -61,9 +61,8 @@ fn status(address: SocketAddr, proxy_protocol: bool) -> Result<u16, String> {
         } else {
             ""
         };
-        let request = format!(
-            "{header}GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-        );
+        let request =
+            format!("{header}GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
         let mut piece = [0; 256];
