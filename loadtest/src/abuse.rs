@@ -20,6 +20,9 @@ pub(crate) struct Options {
     /// Connections of the attacks that cost the gateway least; others take a share of it.
     #[arg(long, default_value_t = 10_000)]
     connections: usize,
+    /// Only attacks whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
     /// The gateway binary; built when missing.
     #[arg(long, default_value = "target/release/dbpower-gateway")]
     gateway: PathBuf,
@@ -31,13 +34,14 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
     process::raise_descriptors(options.connections as u64 + 100)?;
     println!("| attack | connections | requests | p50 ms | p99 ms | max ms | within 50 ms |");
     println!("|---|---|---|---|---|---|---|");
-    for attack in attacks(options.connections) {
+    let all = attacks(options.connections);
+    for attack in all.iter().filter(|a| a.name.contains(&options.only)) {
         let (origin_port, port) = (free_port()?, free_port()?);
         let mut origin = Command::new(std::env::current_exe()?);
         origin.args(["origin", "--port", &origin_port.to_string()]);
         let _origin = Process::start(&mut origin, None, origin_port)?;
         let _gateway = start_gateway(&options.gateway, port, origin_port)?;
-        let found = under(&attack, port, Duration::from_secs(options.seconds))?;
+        let found = under(attack, port, Duration::from_secs(options.seconds))?;
         let ms = |part: f64| found.quantile(part).as_secs_f64() * 1000.0;
         let fine = if found.quantile(1.0) <= BOUND {
             "yes"

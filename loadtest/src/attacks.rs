@@ -77,6 +77,7 @@ pub(crate) fn attacks(many: usize) -> Vec<Attack> {
     let chunked = post("Transfer-Encoding: chunked");
     let cheap = "GET /none HTTP/1.1\r\nHost: a\r\n\r\n".repeat(20);
     vec![
+        attack("nobody at work", 0, ""),
         attack("silent connections", many, ""),
         attack("idle keep-alive connections", many, REQUEST).end(End::StaysAndReads),
         attack("idle ones that wake together", many / 4, "")

@@ -15,6 +15,8 @@ mod tcp;
 mod tests;
 
 pub use bell::TcpBell;
+#[cfg(test)]
+pub(crate) use buffer::counted;
 pub use buffer::{Buf, Pool};
 pub use heap::give_back;
 pub use listen::{Accept, Incoming, bind, listeners, out_of_descriptors};

@@ -216,11 +216,12 @@ impl Registration {
 impl Reader for TcpReader {
     async fn read(&mut self, buf: Buf, deadline_ms: u64) -> (Result<usize, Broken>, Buf) {
         let registration = &self.registration;
+        // Ahead of standing back: a deadline that the other half sets meanwhile must not be overwritten by ours.
+        registration.watch.read_until(deadline_ms);
         registration.take_turn().await;
         if let Some(why) = registration.watch.fired() {
             return (Err(why), buf);
         }
-        registration.watch.read_until(deadline_ms);
         let (result, buf) = if registration.watch.is_idle() {
             let handle = registration.watch.cancel_handle();
             registration

@@ -130,15 +130,20 @@ pub(super) async fn send<S: Stream>(
         withheld,
     } = answer;
     let mut keep = keeps(&content, &facts, shard.is_draining());
+    // A connection that closes anyway, but politely: not before its client has read the answer.
+    let polite = matches!(
+        keep,
+        Ok(()) | Err(CloseReason::KeepAliveOff | CloseReason::Draining)
+    );
     let mut nowhere = shard.buffers.small();
-    if keep.is_ok() && pending.take(&mut client.inbox, &mut nowhere).is_err() {
+    if polite && pending.take(&mut client.inbox, &mut nowhere).is_err() {
         keep = Err(CloseReason::BadRequest);
     }
     shard.buffers.put(nowhere);
     let short = pending
         .length_left()
         .is_some_and(|left| left <= DISCARD_BYTES_MAX);
-    if keep.is_ok() && !pending.is_done() && (withheld || !short) {
+    if polite && !pending.is_done() && (keep.is_err() || withheld || !short) {
         keep = Err(CloseReason::BodyAbandoned);
     }
     let mut out = shard.buffers.large();

@@ -1,5 +1,5 @@
 //! The hot wing: one thread per core, each with its listener, its connections, its pool and its slices of the limits. Not the
-//! rules (they are pure rooms) and nothing that blocks. Invariant: a worker shares nothing with another but the three tables.
+//! rules (they are pure rooms) and nothing that blocks. Invariant: a worker shares nothing with another but the tables of `lib`.
 
 mod admit;
 mod answer;
@@ -17,6 +17,8 @@ mod preamble;
 mod progress;
 mod relay;
 mod shard;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod tunnel;
 mod tunnels;
 mod upstream;
@@ -67,7 +69,7 @@ const ADDRESS_FULL: &str = "Too many connections from your address (MAX_CONNECTI
 /// The runtime or the listener could not be set up.
 pub fn work(driver: Driver, listener: TcpListener, setup: Setup) -> std::io::Result<()> {
     run(driver, || async move {
-        let incoming = Incoming::new(listener)?;
+        let incoming = Incoming::new(driver, listener)?;
         let shard = Rc::new(Shard::<Tcp>::new(setup)?);
         spawn(accept_loop(Rc::clone(&incoming), Rc::clone(&shard)));
         spawn(wake_loop(Rc::clone(&shard)));
@@ -105,6 +107,8 @@ async fn keep_time<S: Stream>(shard: &Rc<Shard<S>>, stop: impl FnOnce()) {
             stop();
         }
     }
+    // What the last requests gave back since.
+    shard.upstreams.close();
     shard.finish();
 }
 

@@ -1,4 +1,4 @@
-//! All that one core owns. Not shared with any other thread but through the three tables (limits, metrics, snapshot).
+//! All that one core owns. Not shared with any other thread but through the tables of `lib` (limits, metrics, snapshot, presence).
 //! Invariant: nothing here is borrowed across an `.await`.
 
 use std::cell::{Cell, RefCell};
