@@ -301,6 +301,29 @@ fn service_urls() {
         );
         assert_eq!(read, (host, port, authority, base_path), "{url}");
     }
+    let several = "http://one/a/, http://10.0.0.2:81/a,http://[::1]:82/a";
+    let config = load(&[("AI_ANALYZER_URL", several)]).unwrap();
+    let service = &config.services[1];
+    let read: Vec<_> = service
+        .endpoints
+        .iter()
+        .map(|endpoint| (endpoint.host.as_str(), endpoint.port))
+        .collect();
+    assert_eq!(read, [("one", 80), ("10.0.0.2", 81), ("::1", 82)]);
+    assert_eq!(
+        (service.authority(), service.base_path.as_str()),
+        ("one", "/a")
+    );
+    assert_eq!(
+        service.urls(),
+        "http://one/a,http://10.0.0.2:81/a,http://[::1]:82/a"
+    );
+    let literal: Vec<String> = service
+        .literal_addresses()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(literal, ["10.0.0.2:81", "[::1]:82"]);
     for url in [
         "redis://r",
         "redis://:p%40ss@r:1/3",

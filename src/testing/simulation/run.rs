@@ -137,10 +137,7 @@ impl Stage {
         let services: Vec<String> = config.services.iter().map(names).collect();
         let prefixes: Vec<String> = config.routes.iter().map(|rule| rule.prefix.clone()).collect();
         let addresses = config.services.iter().map(config::Service::literal_addresses);
-        let snapshot = Snapshot {
-            rules: Arc::clone(rules),
-            addresses: addresses.collect(),
-        };
+        let snapshot = Snapshot::new(Arc::clone(rules), addresses.collect());
         let metrics = Arc::new(Registry::new(1, &prefixes, &services));
         let state = Arc::new(State::new(services.len()));
         let (outbox, letters) = tokio::sync::mpsc::channel(16);
