@@ -41,6 +41,7 @@ fn worker(addresses: &[SocketAddr]) -> (u16, mailbox::Inbox) {
         metrics: Arc::new(Registry::new(1, &names, &names)),
         state: Arc::new(State::new(2)),
         outbox,
+        leases: None,
         log: None,
         presence: Arc::new(presence::Presence::new(presence::Bounds {
             connections_max: 100,

@@ -106,6 +106,9 @@ pub struct Services {
     /// Share the limits through Redis; `false`: each gateway counts for itself
     #[arg(long, env, default_value = "true", value_name = "BOOL")]
     pub redis_enabled: Option<OsString>,
+    /// The URL names a node of a Redis Cluster
+    #[arg(long, env, default_value = "false", value_name = "BOOL")]
+    pub redis_cluster: Option<OsString>,
 }
 
 /// Tokens and roles.
@@ -179,6 +182,12 @@ pub struct RateLimits {
     /// Organizations and addresses remembered at once, about 120 bytes each
     #[arg(long, env, default_value = "262144", value_name = "N")]
     pub rate_limit_keys_max: Option<OsString>,
+    /// While Redis is away: `share` (each gateway admits its part), `closed` (429) or `open` (no limit)
+    #[arg(long, env, default_value = "share", value_name = "NAME")]
+    pub rate_limit_on_outage: Option<OsString>,
+    /// Gateways that share the limits, at least; more are counted by their heartbeats
+    #[arg(long, env, default_value = "1", value_name = "N")]
+    pub rate_limit_nodes: Option<OsString>,
 }
 
 /// Browsers and proxies in front.

@@ -10,6 +10,7 @@ use super::{
     Algorithm, Auth, Bounds, Breaker, Level, Limits, Log, LogFormat, Ops, Redis, Secret, Timeouts,
     url,
 };
+use crate::limit::OnOutage;
 
 /// L + B must stay below this: a bucket's level has 24 bits.
 const BUCKET_END: u64 = 1 << 24;
@@ -21,6 +22,8 @@ const BLOCK_SECONDS_MAX: f64 = 604_800.0;
 const KEYS_MIN: u64 = 1_024;
 /// 2^26 keys fill some 8 GB.
 const KEYS_MAX: u64 = 1 << 26;
+/// More gateways than any fleet has.
+const NODES_MAX: u64 = 65_536;
 /// Shortest time limit that an honest network can keep.
 const TIMEOUT_MIN: f64 = 0.01;
 /// More threads than any machine has CPUs.
@@ -92,9 +95,11 @@ pub(super) fn workers(reader: &mut Reader) -> Option<usize> {
 pub(super) fn redis(reader: &mut Reader) -> Option<Redis> {
     let enabled = reader.read("REDIS_ENABLED", parse::boolean);
     let url = reader.read("REDIS_URL", url::redis);
+    let cluster = reader.read("REDIS_CLUSTER", parse::boolean);
     Some(Redis {
         enabled: enabled?,
         url: Secret::new(url?),
+        cluster: cluster?,
     })
 }
 
@@ -118,6 +123,17 @@ pub(super) fn limits(reader: &mut Reader) -> Option<Limits> {
     let keys_max = reader.read("RATE_LIMIT_KEYS_MAX", |text| {
         parse::whole(text, &(KEYS_MIN..=KEYS_MAX))
     });
+    let on_outage = reader.read("RATE_LIMIT_ON_OUTAGE", |text| {
+        match text.to_ascii_lowercase().as_str() {
+            "share" => Ok(OnOutage::Share),
+            "closed" => Ok(OnOutage::Closed),
+            "open" => Ok(OnOutage::Open),
+            _ => Err("share, closed or open".to_owned()),
+        }
+    });
+    let nodes = reader.read("RATE_LIMIT_NODES", |text| {
+        parse::whole(text, &(1..=NODES_MAX))
+    });
     if let (Some(rpm), Some(burst)) = (rpm, burst)
         && rpm + burst >= BUCKET_END
     {
@@ -135,6 +151,8 @@ pub(super) fn limits(reader: &mut Reader) -> Option<Limits> {
         per_org: per_org?,
         per_ip: per_ip?,
         keys_max: usize::try_from(keys_max?).ok()?,
+        on_outage: on_outage?,
+        nodes: u32::try_from(nodes?).ok()?,
     })
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::limit::OnOutage;
+
 /// Everything the gateway is told from outside, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -138,6 +140,8 @@ pub struct Redis {
     pub enabled: bool,
     /// `REDIS_URL`, may hold a password.
     pub url: Secret,
+    /// `REDIS_CLUSTER`.
+    pub cluster: bool,
 }
 
 /// Rate limits, LIMITS section 1: L, B, D.
@@ -155,6 +159,10 @@ pub struct Limits {
     pub per_ip: bool,
     /// `RATE_LIMIT_KEYS_MAX`: slots of the node table.
     pub keys_max: usize,
+    /// `RATE_LIMIT_ON_OUTAGE`.
+    pub on_outage: OnOutage,
+    /// `RATE_LIMIT_NODES`, ≥ 1.
+    pub nodes: u32,
 }
 
 /// HMAC algorithms that a shared secret may be used with.

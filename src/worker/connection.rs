@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::net::IpAddr;
 
 use super::answer;
+use super::ask::ask;
 use super::decide::{Decision, decide};
 use super::forward::{Forwarded, forward};
 use super::shard::Shard;
@@ -58,7 +59,13 @@ pub(super) async fn serve<S: Stream>(
             Err(reason) => break reason,
         };
         asked.set(true);
-        let done = match decide(&mut client, head, shard) {
+        let mut decision = decide(&mut client, head, shard);
+        while let Decision::Wait(wait) = decision {
+            decision = ask(&mut client, wait, shard).await;
+        }
+        let done = match decision {
+            // None is left after the loop above.
+            Decision::Wait(_) => continue,
             Decision::Forward(exchange) => match forward(&mut client, exchange, shard).await {
                 Forwarded::Done(done) => done,
                 Forwarded::Switched(tunnel) => {

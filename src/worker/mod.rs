@@ -3,6 +3,7 @@
 
 mod admit;
 mod answer;
+mod ask;
 mod connection;
 mod decide;
 mod draft;
@@ -31,7 +32,7 @@ use connection::{Client, Served, serve};
 use lot::Taken;
 use shard::{Shard, TICK_MS};
 
-pub use admit::{Admitted, Checks, Refused, Ticket, admit};
+pub use admit::{Admitted, Checks, Heard, Refused, Ticket, admit};
 pub use heads::write_request;
 pub use shard::Setup;
 

@@ -16,7 +16,8 @@ use super::tunnels::Tunnels;
 use super::upstream::Upstreams;
 use crate::access_log::CoreLog;
 use crate::config::Snapshot;
-use crate::mailbox::Outbox;
+use crate::limit;
+use crate::mailbox::{Lease, LeaseOutbox, Outbox};
 use crate::metrics::{self, CloseReason, Registry, State};
 use crate::net::{Pool, Stream, Sweeping, give_back};
 use crate::presence::Presence;
@@ -60,6 +61,8 @@ pub struct Setup {
     pub state: Arc<State>,
     /// To the control thread.
     pub outbox: Outbox,
+    /// To the exchange of leases, and what is done when that mailbox is full; None in memory mode.
+    pub leases: Option<(LeaseOutbox, limit::OnOutage)>,
     /// This core's end of the access log.
     pub log: Option<CoreLog>,
     /// Who is here, over all workers.
@@ -111,6 +114,7 @@ impl<S: Stream> Shard<S> {
                 limits,
                 presence: Arc::clone(&setup.presence),
                 tokens: crate::identity::Cache::new(),
+                heard: None,
             }),
             buffers: Pool::default(),
             upstreams: Upstreams::new(snapshot.rules.config.services.len()),
@@ -216,6 +220,32 @@ impl<S: Stream> Shard<S> {
             let nibble = usize::try_from((mixed >> (shift * 4)) & 15).unwrap_or(0);
             out.push(HEX[nibble]);
         }
+    }
+
+    /// Sends what nobody waits for. A full mailbox costs a wait later, or a charge: the exchange is drowning anyway.
+    pub(super) fn post_letters(&self, limits: &mut limit::Core) {
+        let Some((leases, _)) = &self.setup.leases else {
+            return;
+        };
+        for letter in limits.letters() {
+            let letter = match letter {
+                limit::Letter::Fetch(hint) => Lease::Fetch(hint),
+                limit::Letter::Charge(key, cost) => Lease::Ask {
+                    key,
+                    cost,
+                    reply: None,
+                },
+            };
+            let _ = leases.try_send(letter);
+        }
+    }
+
+    /// Takes the buffers of a request back that is judged again.
+    pub(super) fn discard(&self, facts: Facts) {
+        if let Some(draft) = facts.draft {
+            self.buffers.put(draft.text);
+        }
+        self.buffers.put(facts.own);
     }
 
     /// Counts and logs an ended request, and takes its buffers back.

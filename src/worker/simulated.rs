@@ -58,6 +58,8 @@ impl<S: Stream> Worker<S> {
     /// Connections that wait in the pool.
     pub(crate) fn pooled(&self) -> usize {
         let services = 0..self.0.upstreams.services();
-        services.map(|service| self.0.upstreams.idle_count(service)).sum()
+        services
+            .map(|service| self.0.upstreams.idle_count(service))
+            .sum()
     }
 }

@@ -28,6 +28,7 @@ use crate::config::{
     Algorithm, Auth, Bounds, Breaker, Config, Endpoint, Level, Limits, Log, LogFormat, Redis,
     RouteRule, Secret, Service, Timeouts,
 };
+use crate::limit::OnOutage;
 use crate::metrics::{Registry, State};
 
 pub(super) fn runtime() -> tokio::runtime::Runtime {
@@ -71,6 +72,7 @@ pub(super) fn config(services: Vec<Service>) -> Config {
         redis: Redis {
             enabled: false,
             url: Secret::new(""),
+            cluster: false,
         },
         limits: Limits {
             rpm: 100,
@@ -79,6 +81,8 @@ pub(super) fn config(services: Vec<Service>) -> Config {
             per_org: true,
             per_ip: true,
             keys_max: 1024,
+            on_outage: OnOutage::Share,
+            nodes: 1,
         },
         auth: Auth {
             required: true,
@@ -191,6 +195,7 @@ pub(super) fn stage(change: impl FnOnce(&mut Config)) -> Stage {
         config: Arc::new(config),
         state: Arc::clone(&state),
         limits: Arc::clone(&limits) as Arc<dyn LimitsView>,
+        store: None,
         metrics: Arc::clone(&metrics),
         clock_ns: || 0,
         start_unix_ms: 1_705_314_600_000,

@@ -86,7 +86,11 @@ impl Bell for SimulatedBell {
                     rung.push(*tag);
                 }
             }
-            if rung.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+            if rung.is_empty() {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
         })
         .await;
     }

@@ -165,7 +165,10 @@ impl Client {
         let until = world().now_ns() + if last { 6_000 } else { stays_ms } * 1_000_000;
         loop {
             if !inbox.is_empty() {
-                return Err(format!("bytes behind the last answer: {}", inbox.escape_ascii()));
+                return Err(format!(
+                    "bytes behind the last answer: {}",
+                    inbox.escape_ascii()
+                ));
             }
             match self.peer.read_until(until).await {
                 Some(Found::Bytes(bytes)) => inbox.extend(bytes),
@@ -210,7 +213,11 @@ impl Client {
                     self.judge(plan, head, content, true)?;
                     self.answered.set(index + 1);
                     self.wake_sender();
-                    return Ok(if head.says_close() { Next::Closes } else { Next::Goes });
+                    return Ok(if head.says_close() {
+                        Next::Closes
+                    } else {
+                        Next::Goes
+                    });
                 }
             }
             let found = self.peer.read_until(leaves_at).await;
@@ -263,7 +270,10 @@ impl Client {
         let after = index.checked_sub(1).map(|before| &self.visit.plans[before]);
         let excused = self.is_troubled()
             || after.is_some_and(Plan::may_close)
-            || matches!(plan.expected(), Expected::StatusOrBreak(_) | Expected::Broken)
+            || matches!(
+                plan.expected(),
+                Expected::StatusOrBreak(_) | Expected::Broken
+            )
             || index >= self.begun.get();
         if !excused || (!inbox.is_empty() && !self.is_troubled()) {
             return Err(format!("no answer to {plan:?}"));
@@ -276,7 +286,13 @@ impl Client {
         self.is_troubled() && matches!(head.status(), Ok(503 | 408))
     }
 
-    fn judge(&self, plan: &Plan, head: &Head, content: &Content, whole: bool) -> Result<(), String> {
+    fn judge(
+        &self,
+        plan: &Plan,
+        head: &Head,
+        content: &Content,
+        whole: bool,
+    ) -> Result<(), String> {
         let status = head.status()?;
         let wrong = |why: &str| Err(format!("{why}: {head:?} whole: {whole}, to {plan:?}"));
         let ours = head.all("x-request-id") == [format!("sim-{}", plan.id)];

@@ -29,7 +29,11 @@ impl Head {
         };
         let mut lines = text.split("\r\n");
         let first = lines.next().unwrap_or_default().to_owned();
-        if text.replace("\r\n", "").chars().any(|c| c.is_control() && c != '\t') {
+        if text
+            .replace("\r\n", "")
+            .chars()
+            .any(|c| c.is_control() && c != '\t')
+        {
             return odd("a control in a head");
         }
         let mut fields = Vec::new();
@@ -72,12 +76,15 @@ impl Head {
     /// `None` where neither field stands.
     fn framing(&self) -> Result<Option<Framing>, String> {
         let odd = || Err(format!("two framings, or an odd one: {self:?}"));
-        match (&self.all("content-length")[..], &self.all("transfer-encoding")[..]) {
+        match (
+            &self.all("content-length")[..],
+            &self.all("transfer-encoding")[..],
+        ) {
             ([], []) => Ok(None),
             ([], ["chunked"]) => Ok(Some(Framing::Chunked)),
-            ([length], []) if length.bytes().all(|byte| byte.is_ascii_digit()) => {
-                length.parse().map_or_else(|_| odd(), |length| Ok(Some(Framing::Length(length))))
-            }
+            ([length], []) if length.bytes().all(|byte| byte.is_ascii_digit()) => length
+                .parse()
+                .map_or_else(|_| odd(), |length| Ok(Some(Framing::Length(length)))),
             _ => odd(),
         }
     }
@@ -169,7 +176,10 @@ impl Content {
             self.chunk = 0;
             return match line.is_empty() {
                 true => Ok(()),
-                false => Err(format!("a chunk longer than its size: {}", line.escape_ascii())),
+                false => Err(format!(
+                    "a chunk longer than its size: {}",
+                    line.escape_ascii()
+                )),
             };
         }
         if self.last {

@@ -1,11 +1,7 @@
 //! Seeded simulation: the worker's connection code, whole, over simulated connections and a simulated clock. A seed decides
 //! everything else. Not a test of the kernel or of the runtime (`tests/e2e_*` are). Invariant: a run is a function of its seed.
 
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test may fail loudly"
-)]
+#![allow(clippy::expect_used, clippy::panic, reason = "a test may fail loudly")]
 
 mod bell;
 mod client;

@@ -254,7 +254,10 @@ impl Plan {
 
     /// The connection may end after this answer, whatever the answer says.
     pub(super) fn may_close(&self) -> bool {
-        let broken = matches!(self.expected(), Expected::Broken | Expected::StatusOrBreak(_));
+        let broken = matches!(
+            self.expected(),
+            Expected::Broken | Expected::StatusOrBreak(_)
+        );
         let dropped = matches!(self.kind, Kind::Refused(_)) && self.upload > 0;
         let row = matches!(self.kind, Kind::Row(..));
         self.close || self.early || self.expects || broken || dropped || row
@@ -279,7 +282,10 @@ impl Plan {
             "{} {path} HTTP/1.{minor}\r\nHost: a\r\nX-Request-ID: sim-{id}\r\n",
             self.method
         );
-        if !matches!(self.kind, Kind::Public | Kind::Torn(..) | Kind::Refused(401)) {
+        if !matches!(
+            self.kind,
+            Kind::Public | Kind::Torn(..) | Kind::Refused(401)
+        ) {
             head.push_str(&format!("Authorization: Bearer {token}\r\n"));
         }
         if self.close && minor == 1 {
@@ -290,7 +296,9 @@ impl Plan {
         }
         let body = match &self.kind {
             Kind::Torn(_, body) => body.clone(),
-            _ if self.upload_chunked => chunked(&self.upload(), |rest| 1 + dice.size(rest.min(9_000))),
+            _ if self.upload_chunked => {
+                chunked(&self.upload(), |rest| 1 + dice.size(rest.min(9_000)))
+            }
             _ => self.upload(),
         };
         if self.upload_chunked {
@@ -354,9 +362,9 @@ impl Visit {
         let plans = (first_id..first_id + count).map(|id| Plan::new(id, faults.stale, dice));
         let mut plans: Vec<Plan> = plans.collect();
         // What ends the connection ends the list.
-        let last = plans.iter().position(|plan| {
-            plan.close || matches!(plan.kind, Kind::Row(..) | Kind::Torn(..))
-        });
+        let last = plans
+            .iter()
+            .position(|plan| plan.close || matches!(plan.kind, Kind::Row(..) | Kind::Torn(..)));
         plans.truncate(last.map_or(plans.len(), |at| at + 1));
         let manners = match dice.below(100) {
             0..=9 => {

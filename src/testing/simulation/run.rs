@@ -102,12 +102,21 @@ pub(super) fn configured(more: &[(&'static str, String)]) -> Arc<Rules> {
 
 fn config(more: &[(&'static str, String)]) -> Arc<Config> {
     let mut sources = Sources::default();
-    let set = SETTINGS.iter().map(|(name, value)| (*name, (*value).to_owned()));
+    let set = SETTINGS
+        .iter()
+        .map(|(name, value)| (*name, (*value).to_owned()));
     let replaced = |name: &str| more.iter().any(|(other, _)| *other == name);
-    for (name, value) in set.filter(|(name, _)| !replaced(name)).chain(more.iter().cloned()) {
+    for (name, value) in set
+        .filter(|(name, _)| !replaced(name))
+        .chain(more.iter().cloned())
+    {
         sources.environment.push((name.into(), value.into()));
     }
-    Arc::new(Config::from_sources(&sources).expect("valid settings").config)
+    Arc::new(
+        Config::from_sources(&sources)
+            .expect("valid settings")
+            .config,
+    )
 }
 
 /// A token that is good for ever; made once, because signing is the only slow thing here.
@@ -115,7 +124,11 @@ pub(super) fn token(config: &Config) -> String {
     static TOKEN: OnceLock<String> = OnceLock::new();
     let mint = || {
         let settings = config::identity_settings(&config.auth).expect("a secret");
-        let claims = [("organization_id", 1), ("user_id", 7), ("exp", 4_000_000_000_u64)];
+        let claims = [
+            ("organization_id", 1),
+            ("user_id", 7),
+            ("exp", 4_000_000_000_u64),
+        ];
         let claims = claims.map(|(name, value)| (name.to_owned(), value.into()));
         identity::mint(&settings, claims.into_iter().collect()).expect("a token")
     };
@@ -135,8 +148,15 @@ impl Stage {
         let config = &rules.config;
         let names = |service: &config::Service| service.name.clone();
         let services: Vec<String> = config.services.iter().map(names).collect();
-        let prefixes: Vec<String> = config.routes.iter().map(|rule| rule.prefix.clone()).collect();
-        let addresses = config.services.iter().map(config::Service::literal_addresses);
+        let prefixes: Vec<String> = config
+            .routes
+            .iter()
+            .map(|rule| rule.prefix.clone())
+            .collect();
+        let addresses = config
+            .services
+            .iter()
+            .map(config::Service::literal_addresses);
         let snapshot = Snapshot::new(Arc::clone(rules), addresses.collect());
         let metrics = Arc::new(Registry::new(1, &prefixes, &services));
         let state = Arc::new(State::new(services.len()));
@@ -149,6 +169,7 @@ impl Stage {
             metrics: Arc::clone(&metrics),
             state: Arc::clone(&state),
             outbox,
+            leases: None,
             log: None,
             presence: Arc::new(Presence::new(Bounds {
                 connections_max,
@@ -175,7 +196,9 @@ impl Stage {
             state: &self.state,
         };
         let text = self.metrics.encode(&gauges, TextFormat::OpenMetrics);
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.and_then(|number| number.parse().ok()).unwrap_or(0)
     }
 }
@@ -185,7 +208,9 @@ async fn answer_letters(mut letters: Inbox) {
         if let Call::Own(call) = call {
             sleep_ms(world().dice(|dice| dice.below(40))).await;
             // A client that has left meanwhile is no fault.
-            let _ = call.reply.send(http::Response::new(Bytes::from_static(b"{}")));
+            let _ = call
+                .reply
+                .send(http::Response::new(Bytes::from_static(b"{}")));
         }
     }
 }
@@ -195,7 +220,11 @@ pub(super) fn run(seed: u64) -> Result<u64, String> {
     let buffers = net::counted::alive();
     let world = World::begin(seed);
     let faults = world.dice(Faults::new);
-    let rpm = if faults.limit > 0 { faults.limit } else { 1_000_000 };
+    let rpm = if faults.limit > 0 {
+        faults.limit
+    } else {
+        1_000_000
+    };
     let rules = configured(&[
         ("RATE_LIMIT_RPM", rpm.to_string()),
         ("MAX_BODY_BYTES", BODY_BYTES_MAX.to_string()),
@@ -214,7 +243,9 @@ pub(super) fn run(seed: u64) -> Result<u64, String> {
     let listening = Rc::clone(&run);
     world.listen(Rc::new(move |_: SocketAddr| service::accept(&listening)));
     let (keeping, accepting) = (stage.worker.clone(), Rc::clone(&run));
-    world.spawn("the worker's clock", async move { keeping.keep_time(|| accepting.accepting.set(false)).await });
+    world.spawn("the worker's clock", async move {
+        keeping.keep_time(|| accepting.accepting.set(false)).await
+    });
     let mut first_id = 1;
     for _ in 0..world.dice(|dice| dice.between(1, 10)) {
         let visit = world.dice(|dice| Visit::new(first_id, &run.faults, dice));
@@ -223,7 +254,10 @@ pub(super) fn run(seed: u64) -> Result<u64, String> {
         let name = format!("a client: {visit:?}");
         world.spawn(name, arrive(Rc::clone(&run), visit, stage.worker.clone()));
     }
-    world.spawn("the director", direct(Rc::clone(&run), Rc::clone(&stage), buffers));
+    world.spawn(
+        "the director",
+        direct(Rc::clone(&run), Rc::clone(&stage), buffers),
+    );
     let ended = world.run().and_then(|()| at_rest(&run, &stage, buffers));
     let faults = run.faults.clone();
     world.end();
@@ -244,7 +278,9 @@ async fn arrive(run: Rc<Run>, visit: Visit, worker: Worker<Simulated>) {
         let (reader, writer) = adopt(ours);
         let link = theirs.link;
         let peer = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-        world().spawn("a connection", async move { worker.connection(reader, writer, peer).await });
+        world().spawn("a connection", async move {
+            worker.connection(reader, writer, peer).await
+        });
         client::visit(Rc::clone(&run), visit, Peer(theirs)).await;
         run.served.borrow_mut().remove(&link);
     }
@@ -257,7 +293,10 @@ async fn direct(run: Rc<Run>, stage: Rc<Stage>, buffers: usize) {
     let mut rested_ms = 0;
     while run.clients.get() > 0 || stage.worker.connections() > 0 {
         sleep_ms(10).await;
-        let drains = run.faults.drains_at_ms.is_some_and(|ms| began_ms + ms <= world().now_ms());
+        let drains = run
+            .faults
+            .drains_at_ms
+            .is_some_and(|ms| began_ms + ms <= world().now_ms());
         if drains {
             stage.state.mark_draining();
         }
@@ -297,7 +336,10 @@ fn at_rest(run: &Run, stage: &Stage, buffers: usize) -> Result<(), String> {
         ("connections", stage.worker.connections()),
         ("connections under the sweep", world().sweep.connections()),
         ("pooled connections", stage.worker.pooled()),
-        ("panics", usize::try_from(stage.metrics.panics()).unwrap_or(usize::MAX)),
+        (
+            "panics",
+            usize::try_from(stage.metrics.panics()).unwrap_or(usize::MAX),
+        ),
         (
             "open connections in the metrics",
             usize::try_from(stage.metrics.connections_active()).unwrap_or(usize::MAX),
@@ -317,11 +359,16 @@ fn at_rest(run: &Run, stage: &Stage, buffers: usize) -> Result<(), String> {
         }
     }
     let limit = run.faults.limit;
-    let counted = |id: &u64| run.plan(*id).is_some_and(|plan| matches!(plan.kind, Kind::Forward));
+    let counted = |id: &u64| {
+        run.plan(*id)
+            .is_some_and(|plan| matches!(plan.kind, Kind::Forward))
+    };
     let admitted = run.seen.borrow().keys().filter(|id| counted(id)).count() as u64;
     // C + L*t/W, with a run's time rounded up.
     if limit > 0 && admitted > limit + limit * 30 / 60 + 1 {
-        return Err(format!("{admitted} requests were admitted at {limit} a minute"));
+        return Err(format!(
+            "{admitted} requests were admitted at {limit} a minute"
+        ));
     }
     Ok(())
 }

@@ -20,7 +20,12 @@ pub(super) fn accept(run: &Rc<Run>) -> Connecting {
     let unreachable = run.faults.unreachable;
     let (fails, ms, rooms, latency) = world().dice(|dice| {
         let fails = dice.percent(unreachable);
-        (fails, dice.below(30), rooms(dice), dice.pick(&[0, 50, 2_000, 20_000]))
+        (
+            fails,
+            dice.below(30),
+            rooms(dice),
+            dice.pick(&[0, 50, 2_000, 20_000]),
+        )
     });
     if fails {
         return world().dice(|dice| match dice.below(3) {
@@ -140,15 +145,23 @@ impl Service {
                 (false, length) => Framing::Length(length as u64),
             };
             let public = !matches!(plan.kind, Kind::Forward);
-            let host = if plan.analyzer && !public { "10.0.0.2:8001" } else { "10.0.0.1:8000" };
+            let host = if plan.analyzer && !public {
+                "10.0.0.2:8001"
+            } else {
+                "10.0.0.1:8000"
+            };
             let same = method == Some(plan.method)
                 && version == Some("HTTP/1.1")
                 && head.request_framing()? == framing
                 && head.one("host")? == host
                 && head.one("x-request-id")? == format!("sim-{}", plan.id)
-                && head.one("x-forwarded-for")?.parse::<std::net::IpAddr>().is_ok()
+                && head
+                    .one("x-forwarded-for")?
+                    .parse::<std::net::IpAddr>()
+                    .is_ok()
                 && head.all("x-user-id") == if public { vec![] } else { vec!["7"] };
-            same.then_some(plan).ok_or_else(|| format!("not what was asked: {head:?}"))
+            same.then_some(plan)
+                .ok_or_else(|| format!("not what was asked: {head:?}"))
         };
         read().map_err(|why| self.wrong(&why))
     }
@@ -171,7 +184,9 @@ impl Service {
             }
             match self.peer.read().await {
                 Found::Bytes(bytes) => self.inbox.extend(bytes),
-                Found::End if torn && !self.run.faults.any() && self.run.left(plan.id).is_none() => {
+                Found::End
+                    if torn && !self.run.faults.any() && self.run.left(plan.id).is_none() =>
+                {
                     return Err(self.wrong(&format!("a torn body ended politely: {plan:?}")));
                 }
                 Found::End | Found::Reset => return Err(Over),
@@ -200,7 +215,11 @@ impl Service {
     }
 
     async fn write(&self, bytes: &[u8]) -> Result<(), Over> {
-        if self.peer.write(bytes).await { Ok(()) } else { Err(Over) }
+        if self.peer.write(bytes).await {
+            Ok(())
+        } else {
+            Err(Over)
+        }
     }
 
     async fn write_slowly(&self, bytes: &[u8], plan: &Plan) -> Result<(), Over> {
@@ -238,7 +257,11 @@ impl Service {
                 self.leave()
             }
             Ending::HalfBody => {
-                let head = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(0) + 4;
+                let head = bytes
+                    .windows(4)
+                    .position(|four| four == b"\r\n\r\n")
+                    .unwrap_or(0)
+                    + 4;
                 // At least one byte of the body is missing, whatever its framing.
                 let cut = head + world().dice(|dice| dice.size(plan.length));
                 self.write_slowly(&bytes[..cut], plan).await?;

@@ -167,7 +167,11 @@ impl Reader for SimulatedReader {
     }
 
     fn idle(&self, idle: bool) {
-        let since = if idle { world().sweep.now_ms() } else { u64::MAX };
+        let since = if idle {
+            world().sweep.now_ms()
+        } else {
+            u64::MAX
+        };
         self.0.0.idle_since.set(since);
     }
 

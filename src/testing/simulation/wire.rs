@@ -53,7 +53,10 @@ impl Pipe {
     /// The next moment that changes what a reader sees.
     fn next_at(&self) -> Option<u64> {
         let piece = self.pieces.front().map(|piece| piece.0);
-        [piece, self.ends_at, self.resets_at].into_iter().flatten().min()
+        [piece, self.ends_at, self.resets_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn wake_reader(&self) {
@@ -174,7 +177,8 @@ impl End {
         let at = arrival.max(pipe.last_at);
         pipe.last_at = at;
         pipe.queued += count;
-        pipe.pieces.push_back((at, bytes[..count].iter().copied().collect()));
+        pipe.pieces
+            .push_back((at, bytes[..count].iter().copied().collect()));
         pipe.wake_reader();
         Poll::Ready(Ok(count))
     }
@@ -312,7 +316,13 @@ impl Drop for Peer {
 
 impl Peer {
     pub(super) async fn read(&self) -> Found {
-        let max = world().dice(|dice| if dice.percent(20) { 1 + dice.size(64) } else { 65_536 });
+        let max = world().dice(|dice| {
+            if dice.percent(20) {
+                1 + dice.size(64)
+            } else {
+                65_536
+            }
+        });
         poll_fn(|cx| self.0.poll_read(cx, max)).await
     }
 

@@ -184,7 +184,10 @@ impl World {
 
     fn waiting(&self) -> String {
         let (tasks, names) = (self.tasks.borrow(), self.names.borrow());
-        let waiting = tasks.iter().zip(names.iter()).filter(|(task, _)| task.is_some());
+        let waiting = tasks
+            .iter()
+            .zip(names.iter())
+            .filter(|(task, _)| task.is_some());
         let names: Vec<&str> = waiting.map(|(_, name)| name.as_str()).collect();
         names.join("; ")
     }
@@ -196,9 +199,8 @@ impl World {
             return;
         };
         let waker = Waker::from(Arc::new(Ready(task)));
-        let poll = std::panic::AssertUnwindSafe(|| {
-            future.as_mut().poll(&mut Context::from_waker(&waker))
-        });
+        let poll =
+            std::panic::AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker)));
         match std::panic::catch_unwind(poll) {
             Ok(Poll::Pending) => self.tasks.borrow_mut()[task] = Some(future),
             Ok(Poll::Ready(())) => {}
