@@ -7,12 +7,14 @@ mod ask;
 mod connection;
 mod decide;
 mod draft;
+mod endpoints;
 mod failure;
 mod forward;
 mod handshake;
 mod heads;
 mod lane;
 mod lot;
+mod preamble;
 mod progress;
 mod relay;
 mod shard;
@@ -208,8 +210,16 @@ fn go_on<S: Stream>(taken: Taken<S>, shard: &Rc<Shard<S>>) {
 
 /// A newcomer's first steps: it is let in, or told why not.
 async fn connection<S: Stream>(client: Client<S>, shard: Rc<Shard<S>>) {
-    let peer = client.peer;
     let over = shard.opened();
+    let client = if over <= TURNED_AWAY_MAX && !shard.is_draining() {
+        match introduced(client, &shard).await {
+            Ok(client) => client,
+            Err(reason) => return shard.closed_unknown(reason),
+        }
+    } else {
+        client
+    };
+    let peer = client.peer;
     // Proxies of ours speak for many clients: counted like anybody, refused never.
     let fits =
         shard.setup.presence.address_arrived(peer) || shard.snapshot().rules.trust.covers(peer);
@@ -231,6 +241,18 @@ async fn connection<S: Stream>(client: Client<S>, shard: Rc<Shard<S>>) {
         }
         shard.closed(CloseReason::Overload, peer);
     }
+}
+
+/// With `PROXY_PROTOCOL` a connection says first whose it is.
+async fn introduced<S: Stream>(
+    client: Client<S>,
+    shard: &Shard<S>,
+) -> Result<Client<S>, CloseReason> {
+    if !shard.snapshot().rules.config.proxy_protocol {
+        return Ok(client);
+    }
+    let introduced = catch_panic(preamble::introduce(client, shard)).await;
+    introduced.unwrap_or_else(|| Err(panicked(shard, &Cell::new(false))))
 }
 
 /// Serves a connection until it ends, which is counted, or is parked. A panic ends it and nothing else.
