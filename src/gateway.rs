@@ -269,7 +269,7 @@ fn start_workers(
         let obituary = Obituary(Thread::Worker, say_ended.clone());
         let name = format!("worker-{index}");
         thread(&name, obituary, cpu, move || {
-            worker::work(driver, listener, setup)
+            worker::work(driver, listener, None, setup)
         })?;
     }
     Ok(())

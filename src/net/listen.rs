@@ -6,12 +6,19 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use monoio::io::Canceller;
 use monoio::net::TcpListener;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use rustls::ServerConfig;
 
 use super::tcp::{TcpReader, TcpWriter, adopt};
+use super::tls::Session;
+
+/// How clients are spoken to over TLS; replaced whole when certificates change.
+pub type Edge = Arc<ArcSwap<ServerConfig>>;
 
 /// Connections that may wait to be accepted, per worker.
 const BACKLOG: i32 = 4096;
@@ -54,6 +61,7 @@ pub fn bind(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
 /// What a worker accepts from.
 pub struct Incoming {
     listener: TcpListener,
+    edge: Option<Edge>,
     canceller: std::cell::RefCell<Option<Canceller>>,
 }
 
@@ -68,15 +76,17 @@ pub enum Accept {
 }
 
 impl Incoming {
-    /// Takes a bound listener over on the worker's own thread.
+    /// Takes a bound listener over on the worker's own thread. With an edge, what it accepts begins with a handshake
+    /// ([`Stream::greet`](super::Stream::greet)).
     ///
     /// # Errors
     /// The runtime cannot register it.
-    pub fn new(listener: StdListener) -> io::Result<Rc<Self>> {
+    pub fn new(listener: StdListener, edge: Option<Edge>) -> io::Result<Rc<Self>> {
         let listener = TcpListener::from_std(listener)?;
         let canceller = std::cell::RefCell::new(Some(Canceller::new()));
         Ok(Rc::new(Self {
             listener,
+            edge,
             canceller,
         }))
     }
@@ -88,7 +98,12 @@ impl Incoming {
         };
         match self.listener.cancelable_accept(handle).await {
             Ok((stream, peer)) => {
-                let (reader, writer) = adopt(stream);
+                let edge = self.edge.as_ref().map(|edge| edge.load_full());
+                let session = match edge.map(Session::server).transpose() {
+                    Ok(session) => session,
+                    Err(error) => return Accept::Failed(io::Error::other(error)),
+                };
+                let (reader, writer) = adopt(stream, session);
                 Accept::Connection(reader, writer, peer)
             }
             Err(_) if self.canceller.borrow().is_none() => Accept::Stopped,

@@ -32,7 +32,7 @@ pub use shard::Setup;
 
 use crate::metrics::{self, CloseReason};
 use crate::net::{
-    Accept, Bell, Driver, Incoming, Reader, Stream, Sweeping, Tcp, Writer, catch_panic, run,
+    Accept, Bell, Driver, Edge, Incoming, Reader, Stream, Sweeping, Tcp, Writer, catch_panic, run,
     sleep_ms, spawn,
 };
 
@@ -59,9 +59,14 @@ const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: ap
 ///
 /// # Errors
 /// The runtime or the listener could not be set up.
-pub fn work(driver: Driver, listener: TcpListener, setup: Setup) -> std::io::Result<()> {
+pub fn work(
+    driver: Driver,
+    listener: TcpListener,
+    edge: Option<Edge>,
+    setup: Setup,
+) -> std::io::Result<()> {
     run(driver, || async move {
-        let incoming = Incoming::new(listener)?;
+        let incoming = Incoming::new(listener, edge)?;
         let shard = Rc::new(Shard::<Tcp>::new(setup)?);
         spawn(accept_loop(Rc::clone(&incoming), Rc::clone(&shard)));
         spawn(wake_loop(Rc::clone(&shard)));
