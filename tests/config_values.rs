@@ -209,6 +209,13 @@ fn accepted_spellings() {
             .body_bytes_max,
         None
     );
+    let bounds = load(&[
+        ("MAX_CONNECTIONS_PER_IP", "6"),
+        ("MAX_IN_FLIGHT_PER_ORG", "7"),
+    ]);
+    let bounds = bounds.unwrap().bounds;
+    assert_eq!(bounds.connections_per_address_max, 6);
+    assert_eq!(bounds.in_flight_per_organization_max, 7);
     assert_eq!(
         load(&[("MAX_CONNECTIONS", "5")])
             .unwrap()

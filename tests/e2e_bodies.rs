@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use support::{Broken, Exchange, Framing, Gateway, Next, Upstream, Wire, gateway, until, upstream};
+use support::{Broken, Exchange, Framing, Gateway, Next, Upstream, gateway, until, upstream};
 
 const MIB: u64 = 1 << 20;
 const WARM_UP: u64 = 64 * MIB;

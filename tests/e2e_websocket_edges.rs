@@ -421,3 +421,31 @@ fn a_raw_echo_comes_back_byte_by_byte() {
     wire.finish();
     assert!(wire.closed());
 }
+
+/// Every tunnel has carried a long message each way, and is quiet now: what it was lent for that has gone back.
+#[test]
+fn quiet_tunnels_cost_little() {
+    let message = frame(0x82, &[7; 60_000]);
+    let length = message.len();
+    let up = upstream().script(move |exchange| {
+        exchange.send(switch(""));
+        let came = exchange.reader().take(length).unwrap();
+        exchange.send(came);
+        exchange.gone();
+        Next::Close
+    });
+    let gw = open(&up);
+    let talk = || {
+        let mut wire = tunnel(&gw);
+        wire.send(&message);
+        assert!(wire.reader().take(length).unwrap() == message);
+        wire
+    };
+    // The pools and the allocator's arenas have their size after these.
+    let mut tunnels: Vec<Wire> = (0..100).map(|_| talk()).collect();
+    let before = gw.rss_kib();
+    tunnels.extend((0..300).map(|_| talk()));
+    let grown = gw.rss_kib().saturating_sub(before);
+    println!("{grown} KiB for 300 quiet tunnels");
+    assert!(grown < 300 * 12, "{grown} KiB for 300 quiet tunnels");
+}

@@ -1,19 +1,13 @@
 //! What an idle keep-alive connection costs the gateway: resident memory before and with many of them. Not a load.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
-
+use crate::attacks::{REQUEST, connection};
 use crate::process::{self, Process, free_port};
-
-/// Connections of one source address: far fewer than it has ports.
-const PER_SOURCE: usize = 5_000;
-
-const REQUEST: &[u8] = b"GET /api/v1/items HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -40,7 +34,7 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
     let mut origin = Command::new(std::env::current_exe()?);
     origin.args(["origin", "--port", &origin_port.to_string()]);
     let _origin = Process::start(&mut origin, None, origin_port)?;
-    let gateway = start_gateway(options, port, origin_port)?;
+    let gateway = start_gateway(&options.gateway, port, origin_port)?;
     answered(&mut asked(connection(0, port)?)?)?;
     let before = gateway.status_kib("VmRSS:")?;
     let mut held = Vec::new();
@@ -70,9 +64,10 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
     Ok(())
 }
 
-fn start_gateway(options: &Options, port: u16, origin: u16) -> io::Result<Process> {
+/// A gateway without limits, tokens and log lines, in front of the origin on this port.
+pub(crate) fn start_gateway(binary: &Path, port: u16, origin: u16) -> io::Result<Process> {
     let origin = format!("http://127.0.0.1:{origin}");
-    let mut command = Command::new(&options.gateway);
+    let mut command = Command::new(binary);
     command
         .env_clear()
         .env("GATEWAY_HOST", "127.0.0.1")
@@ -85,22 +80,12 @@ fn start_gateway(options: &Options, port: u16, origin: u16) -> io::Result<Proces
         .env("RATE_LIMIT_PER_IP", "false")
         .env("RATE_LIMIT_PER_ORG", "false")
         .env("IDLE_TIMEOUT", "600")
+        .env("LOG_LEVEL", "ERROR")
         .env("LOG_REQUESTS", "false");
     if let Ok(forced) = std::env::var("MONOIO_FORCE_LEGACY_DRIVER") {
         command.env("MONOIO_FORCE_LEGACY_DRIVER", forced);
     }
     Process::start(&mut command, None, port)
-}
-
-/// Another source address for each five thousand: one has not enough ports for more.
-pub(crate) fn connection(number: usize, port: u16) -> io::Result<TcpStream> {
-    let host = u8::try_from(number / PER_SOURCE + 1).map_err(io::Error::other)?;
-    let fd = socket(AddressFamily::INET, SocketType::STREAM, None)?;
-    bind(&fd, &SocketAddr::from((Ipv4Addr::new(127, 0, 1, host), 0)))?;
-    connect(&fd, &SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
-    let stream = TcpStream::from(fd);
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    Ok(stream)
 }
 
 fn asked(mut stream: TcpStream) -> io::Result<TcpStream> {

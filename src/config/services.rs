@@ -84,6 +84,7 @@ fn service(
     response_timeout: Duration,
 ) -> Service {
     let Upstream {
+        tls,
         host,
         port,
         authority,
@@ -91,6 +92,7 @@ fn service(
     } = url;
     Service {
         name,
+        tls,
         host,
         port,
         authority,

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::limit::OnOutage;
+
 /// Everything the gateway is told from outside, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -15,6 +17,10 @@ pub struct Config {
     pub workers: usize,
     /// Operations listener; `None` when `OPS_PORT` is 0.
     pub ops: Option<Ops>,
+    /// What clients are spoken to with (`TLS_*`); `None`: plain HTTP.
+    pub tls: Option<crate::tls::Files>,
+    /// `UPSTREAM_CA`; `None`: the system's authorities.
+    pub upstream_ca: Option<String>,
     /// Upstream services; index 0 is the backend, 1 the analyzer, others come from the file.
     pub services: Vec<Service>,
     /// Route rules in the order they were written; the longest prefix wins.
@@ -55,11 +61,13 @@ pub struct Ops {
 pub struct Service {
     /// Name for logs, metrics and answers: `backend`, `ai-analyzer`, or the file's.
     pub name: String,
+    /// `https`: its certificate must be for `host`.
+    pub tls: bool,
     /// Host to resolve or connect to; IPv6 without brackets.
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// `host[:port]` as the `Host` field upstream (port left out when 80).
+    /// `host[:port]` as the `Host` field upstream (the scheme's own port is left out).
     pub authority: String,
     /// The URL's own path without a trailing slash: `` or `/api/v1`.
     pub base_path: String,
@@ -100,6 +108,8 @@ pub struct Redis {
     pub enabled: bool,
     /// `REDIS_URL`, may hold a password.
     pub url: Secret,
+    /// `REDIS_CLUSTER`.
+    pub cluster: bool,
 }
 
 /// Rate limits, LIMITS section 1: L, B, D.
@@ -117,6 +127,10 @@ pub struct Limits {
     pub per_ip: bool,
     /// `RATE_LIMIT_KEYS_MAX`: slots of the node table.
     pub keys_max: usize,
+    /// `RATE_LIMIT_ON_OUTAGE`.
+    pub on_outage: OnOutage,
+    /// `RATE_LIMIT_NODES`, ≥ 1.
+    pub nodes: u32,
 }
 
 /// HMAC algorithms that a shared secret may be used with.
@@ -200,6 +214,8 @@ pub enum LogFormat {
 pub struct Timeouts {
     /// `HEAD_TIMEOUT`, 10 s from a head's first byte.
     pub head: Duration,
+    /// `HANDSHAKE_TIMEOUT`, 10 s from accepting a connection.
+    pub handshake: Duration,
     /// `IDLE_TIMEOUT`, 75 s between requests.
     pub idle: Duration,
     /// `BODY_TIMEOUT`, 30 s without a request body byte.
@@ -223,6 +239,10 @@ pub struct Timeouts {
 pub struct Bounds {
     /// `MAX_CONNECTIONS`; `None` = 90 % of the descriptor limit.
     pub connections_max: Option<usize>,
+    /// `MAX_CONNECTIONS_PER_IP`; 0 = off.
+    pub connections_per_address_max: u32,
+    /// `MAX_IN_FLIGHT_PER_ORG`; 0 = off.
+    pub in_flight_per_organization_max: u32,
     /// `MAX_BODY_BYTES`; `None` = off.
     pub body_bytes_max: Option<u64>,
 }

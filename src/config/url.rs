@@ -8,25 +8,22 @@ use super::parse::{Expected, is_plain_path};
 /// What a service URL says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Upstream {
+    pub(super) tls: bool,
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) authority: String,
     pub(super) base_path: String,
 }
 
-/// Reads `http://host[:port][/path]`.
+/// Reads `http://host[:port][/path]`, or the same with `https`.
 pub(super) fn service(text: &str) -> Result<Upstream, Expected> {
-    const FORM: &str = "http://host[:port][/path]";
+    const FORM: &str = "http://host[:port][/path] (or https://)";
     let (scheme, rest) = text.split_once("://").ok_or_else(|| FORM.to_owned())?;
-    match scheme.to_ascii_lowercase().as_str() {
-        "http" => {}
-        "https" => {
-            return Err(format!(
-                "{FORM}: https upstreams are not supported yet; terminate TLS in front of the service"
-            ));
-        }
+    let (tls, default_port) = match scheme.to_ascii_lowercase().as_str() {
+        "http" => (false, 80),
+        "https" => (true, 443),
         _ => return Err(FORM.to_owned()),
-    }
+    };
     if rest.contains(['?', '#']) {
         return Err(format!("{FORM}, without a query or a fragment"));
     }
@@ -39,7 +36,7 @@ pub(super) fn service(text: &str) -> Result<Upstream, Expected> {
     }
     let (host, port) =
         host_and_port(authority).ok_or_else(|| format!("{FORM} with a valid host and port"))?;
-    let port = port.unwrap_or(80);
+    let port = port.unwrap_or(default_port);
     let base_path = path.trim_end_matches('/');
     // An `@` this far back is rather the end of a password with a slash in it than part of a path.
     if path.contains('@') || !(base_path.is_empty() || is_plain_path(base_path)) {
@@ -53,12 +50,13 @@ pub(super) fn service(text: &str) -> Result<Upstream, Expected> {
         host.clone()
     };
     // The normal form leaves the default port out (RFC 9110 4.2.3).
-    let authority = if port == 80 {
+    let authority = if port == default_port {
         bracketed
     } else {
         format!("{bracketed}:{port}")
     };
     Ok(Upstream {
+        tls,
         host,
         port,
         authority,

@@ -12,13 +12,15 @@ use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_rustls::TlsConnector;
 
 use super::resolve::{self, Book};
-use crate::config::{Config, Service};
+use crate::config::{self, Config, Service};
 use crate::metrics::State;
 
 /// How often services are probed, and how long a probe may take, connect included.
@@ -39,6 +41,7 @@ pub(super) const PACE: Pace = Pace {
 enum Trouble {
     NoAddress,
     Connect(std::io::ErrorKind),
+    Untrusted,
     TooSlow,
     Broken,
     Status(u16),
@@ -49,6 +52,7 @@ impl fmt::Display for Trouble {
         match self {
             Self::NoAddress => write!(f, "its name has no address"),
             Self::Connect(kind) => write!(f, "cannot connect: {kind}"),
+            Self::Untrusted => write!(f, "its TLS handshake failed"),
             Self::TooSlow => write!(f, "no answer in time"),
             Self::Broken => write!(f, "the answer is not HTTP or broke off"),
             Self::Status(status) => write!(f, "it answered {status}"),
@@ -65,6 +69,7 @@ pub(super) async fn run(
     pace: Pace,
 ) {
     resolve::first_known(&mut book).await;
+    let tls = tls(&config);
     let mut ticks = interval(pace.every);
     // A slow round is followed by a pause, not by the rounds that it missed.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -75,8 +80,10 @@ pub(super) async fn run(
         for (index, service) in config.services.iter().enumerate() {
             let addresses = book.borrow().get(index).cloned().flatten();
             let (service, begun) = (service.clone(), clock_ns());
+            let tls = tls.clone().filter(|_| service.tls);
             probes.spawn(async move {
-                let verdict = probe(&service, &addresses.unwrap_or_default(), pace.limit).await;
+                let verdict =
+                    probe(&service, tls, &addresses.unwrap_or_default(), pace.limit).await;
                 (index, verdict, clock_ns().saturating_sub(begun))
             });
         }
@@ -93,6 +100,13 @@ pub(super) async fn run(
         }
         state.mark_probed();
     }
+}
+
+/// What `https` services are asked with; there are authorities, or the gateway would not have started.
+fn tls(config: &Config) -> Option<TlsConnector> {
+    let any = config.services.iter().any(|service| service.tls);
+    let client = any.then(|| config::upstream_client(config))?;
+    Some(TlsConnector::from(client.ok()?))
 }
 
 fn record(state: &State, index: usize, verdict: Result<(), Trouble>, took_ns: u64) {
@@ -124,16 +138,34 @@ impl Known {
 
 async fn probe(
     service: &Service,
+    tls: Option<TlsConnector>,
     addresses: &[SocketAddr],
     limit: Duration,
 ) -> Result<(), Trouble> {
-    timeout(limit, ask(service, addresses))
+    timeout(limit, ask(service, tls, addresses))
         .await
         .unwrap_or(Err(Trouble::TooSlow))
 }
 
-async fn ask(service: &Service, addresses: &[SocketAddr]) -> Result<(), Trouble> {
+async fn ask(
+    service: &Service,
+    tls: Option<TlsConnector>,
+    addresses: &[SocketAddr],
+) -> Result<(), Trouble> {
     let stream = connect(addresses).await?;
+    let Some(tls) = tls else {
+        return exchange(service, stream).await;
+    };
+    let name = service.host.clone().try_into();
+    let name = name.map_err(|_| Trouble::Untrusted)?;
+    let stream = tls.connect(name, stream).await;
+    exchange(service, stream.map_err(|_| Trouble::Untrusted)?).await
+}
+
+async fn exchange<S>(service: &Service, stream: S) -> Result<(), Trouble>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|_| Trouble::Broken)?;
@@ -224,7 +256,7 @@ mod tests {
         runtime().block_on(async {
             let upstream = upstream(answer).await;
             let service = service("backend", 8000);
-            let verdict = probe(&service, &[upstream.address], limit).await;
+            let verdict = probe(&service, None, &[upstream.address], limit).await;
             let heads = upstream.heads.lock().unwrap();
             assert!(
                 heads[0].starts_with("GET /health HTTP/1.1\r\n"),
@@ -275,17 +307,20 @@ mod tests {
         runtime().block_on(async {
             let service = service("backend", 8000);
             let limit = Duration::from_secs(60);
-            assert_eq!(probe(&service, &[], limit).await, Err(Trouble::NoAddress));
+            assert_eq!(
+                probe(&service, None, &[], limit).await,
+                Err(Trouble::NoAddress)
+            );
             let closed = TcpListener::bind("127.0.0.1:0")
                 .await
                 .unwrap()
                 .local_addr()
                 .unwrap();
             let refused = Err(Trouble::Connect(std::io::ErrorKind::ConnectionRefused));
-            assert_eq!(probe(&service, &[closed], limit).await, refused);
+            assert_eq!(probe(&service, None, &[closed], limit).await, refused);
             let open = upstream("HTTP/1.1 200 OK\r\n\r\n").await;
             assert_eq!(
-                probe(&service, &[closed, open.address], limit).await,
+                probe(&service, None, &[closed, open.address], limit).await,
                 Ok(()),
                 "the next address"
             );

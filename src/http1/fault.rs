@@ -18,6 +18,8 @@ pub enum Fault {
     BareCr,
     /// NUL, DEL or another control character in the head.
     Control,
+    /// A TLS handshake where HTTP was expected.
+    TlsHello,
     /// Two empty lines before a request, or one before a response.
     LeadingLines,
     /// Not three parts with one space between each.
@@ -116,7 +118,8 @@ impl Fault {
             Self::CodingUnsupported => 501,
             Self::Expectation => 417,
             Self::StatusLine | Self::StatusCode | Self::UnaskedSwitch | Self::Switch => 502,
-            Self::BareLf | Self::BareCr | Self::Control | Self::LeadingLines => 400,
+            Self::BareLf | Self::BareCr | Self::Control => 400,
+            Self::TlsHello | Self::LeadingLines => 400,
             Self::RequestLine | Self::Method | Self::Version => 400,
             Self::TargetForm | Self::TargetBytes | Self::TargetFragment => 400,
             Self::TargetUserinfo | Self::TargetPathless | Self::TargetAsterisk => 400,
@@ -141,6 +144,7 @@ impl Fault {
             Self::BareLf => "Lines end in CRLF: a line feed without carriage return was sent",
             Self::BareCr => "Lines end in CRLF: a carriage return without line feed was sent",
             Self::Control => "A head may hold no control characters but tabs in field values",
+            Self::TlsHello => "This port speaks plain HTTP, and a TLS handshake came: use http://",
             Self::LeadingLines => "Empty lines before the message",
             Self::RequestLine => "The request line must be: method, space, target, space, HTTP/1.1",
             Self::Method => "The method must be a token of letters, digits and !#$%&'*+-.^_`|~",
@@ -191,7 +195,7 @@ impl Fault {
     pub const fn section(self) -> &'static str {
         match self {
             Self::HeadTooLong | Self::TooManyFields => "RFC 6585 5",
-            Self::TargetTooLong | Self::RequestLine => "RFC 9112 3",
+            Self::TargetTooLong | Self::RequestLine | Self::TlsHello => "RFC 9112 3",
             Self::BareLf | Self::BareCr | Self::LeadingLines => "RFC 9112 2.2",
             Self::Control => "RFC 9110 5.5",
             Self::Method => "RFC 9112 3.1",

@@ -183,7 +183,7 @@ impl<'b> Facts<'b> {
                     elements(value).any(|member| member.eq_ignore_ascii_case(b"websocket"))
             }
             Name::SecWebSocketKey => self.websocket.take_key(value),
-            Name::SecWebSocketVersion => self.websocket.version_13 = value == b"13",
+            Name::SecWebSocketVersion => self.websocket.take_version(value),
             _ => {}
         }
         Ok(())

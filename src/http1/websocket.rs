@@ -22,7 +22,8 @@ const REASON_BYTES_MAX: usize = 123;
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     pub(super) upgrade: bool,
-    pub(super) version_13: bool,
+    versions: u8,
+    version_is_13: bool,
     keys: u8,
     key_is_good: bool,
 }
@@ -38,9 +39,20 @@ impl Asked {
                 .is_some_and(|key| key.iter().all(is_base64));
     }
 
-    /// All parts are there. Two keys are no handshake: two readers could answer to different ones.
+    /// Takes one `Sec-WebSocket-Version` line.
+    pub(super) fn take_version(&mut self, value: &[u8]) {
+        self.versions = self.versions.saturating_add(1);
+        self.version_is_13 = value == b"13";
+    }
+
+    /// All parts are there. Two keys or versions are no handshake: two readers could each go by another one.
     pub(super) const fn complete(&self, connection_upgrade: bool) -> bool {
-        connection_upgrade && self.upgrade && self.keys == 1 && self.key_is_good && self.version_13
+        connection_upgrade
+            && self.upgrade
+            && self.keys == 1
+            && self.key_is_good
+            && self.versions == 1
+            && self.version_is_13
     }
 }
 

@@ -63,6 +63,10 @@ pub enum CloseReason {
     Draining,
     /// More than `MAX_CONNECTIONS`, or no descriptor left.
     Overload,
+    /// More than `MAX_CONNECTIONS_PER_IP` of its address.
+    AddressFull,
+    /// TLS's handshake was refused, broken off or too slow.
+    TlsHandshake,
     /// A panic was caught around this connection.
     Panic,
     /// The socket failed in another way.
@@ -71,7 +75,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of the label index.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::ClientClosed,
         Self::ClientReset,
         Self::KeepAliveOff,
@@ -86,6 +90,8 @@ impl CloseReason {
         Self::TokenExpired,
         Self::Draining,
         Self::Overload,
+        Self::AddressFull,
+        Self::TlsHandshake,
         Self::Panic,
         Self::Failed,
     ];
@@ -107,6 +113,8 @@ impl CloseReason {
             Self::TokenExpired => "token_expired",
             Self::Draining => "draining",
             Self::Overload => "overload",
+            Self::AddressFull => "address_full",
+            Self::TlsHandshake => "tls_handshake",
             Self::Panic => "panic",
             Self::Failed => "failed",
         }

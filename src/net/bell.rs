@@ -13,7 +13,7 @@ use super::stream::{Bell, Signal};
 use super::tcp::TcpParked;
 
 /// Connections told at once: more wait for the next look, so that a crowd that wakes together does not hold the worker.
-const RUNG_MAX: usize = 256;
+const RUNG_MAX: usize = 32;
 
 /// One epoll instance.
 #[derive(Debug)]

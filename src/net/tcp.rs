@@ -288,11 +288,12 @@ impl TcpReader {
         may_park: bool,
     ) -> (Result<usize, Broken>, Buf) {
         let registration = &self.registration;
+        // Ahead of standing back: a deadline that the other half sets meanwhile must not be overwritten by ours.
+        registration.watch.read_until(deadline_ms);
         registration.take_turn().await;
         if let Some(why) = registration.watch.fired() {
             return (Err(why), buf);
         }
-        registration.watch.read_until(deadline_ms);
         let (result, buf) = if may_park && registration.watch.is_idle() {
             let handle = registration.watch.cancel_handle();
             registration

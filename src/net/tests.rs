@@ -124,6 +124,29 @@ fn a_read_without_a_deadline_gets_one_from_the_other_half() {
 }
 
 #[test]
+fn a_read_that_stands_back_keeps_the_deadline_of_the_other_half() {
+    on_both(|| async {
+        let ((mut reader, mut writer), _theirs) = pair().await;
+        // On epoll these complete at once, and the next operation lets others run first.
+        for _ in 0..64 {
+            let mut buf = Buf::with_capacity(1);
+            buf.out().push(b'a');
+            assert_eq!(writer.write(buf, 1, u64::MAX).await.0, Ok(()));
+        }
+        let told = Cell::new(false);
+        let both = async {
+            let waiting = reader.read(Buf::with_capacity(10), u64::MAX);
+            let side = async { writer.answer_by(soon(20)) };
+            let ((read, _), _) = race(waiting, side).await;
+            assert_eq!(read, Err(Broken::TimedOut));
+            told.set(true);
+        };
+        let (ended, _) = race(told_within(&told, sleep_ms(5_000)), both).await;
+        assert!(ended, "the deadline was lost");
+    });
+}
+
+#[test]
 fn a_write_to_a_peer_that_does_not_read_times_out() {
     on_both(|| async {
         let ((_reader, mut writer), _theirs) = pair().await;

@@ -2,9 +2,11 @@
 //! this wing is a detail of one of these lines. Invariant: a connection ends with a reason, and after a reason nothing more is
 //! read as a request.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 
 use super::answer;
+use super::ask::ask;
 use super::decide::{Decision, decide};
 use super::forward::{Forwarded, forward};
 use super::shard::Shard;
@@ -43,24 +45,40 @@ pub(super) enum Served<S: Stream> {
     Ended(CloseReason),
 }
 
-/// Serves one connection until it ends, is idle, or becomes a tunnel.
-pub(super) async fn serve<S: Stream>(mut client: Client<S>, shard: &Shard<S>) -> Served<S> {
+/// Serves one connection until it ends, is idle, or becomes a tunnel. `asked` is true while a request is under way: a panic leaves
+/// it so.
+pub(super) async fn serve<S: Stream>(
+    mut client: Client<S>,
+    shard: &Shard<S>,
+    asked: &Cell<bool>,
+) -> Served<S> {
     let reason = loop {
         let head = match client.read_head(shard).await {
             Ok(Some(head)) => head,
             Ok(None) => return Served::Idle(client),
             Err(reason) => break reason,
         };
-        let done = match decide(&mut client, head, shard) {
+        asked.set(true);
+        let mut decision = decide(&mut client, head, shard);
+        while let Decision::Wait(wait) = decision {
+            decision = ask(&mut client, wait, shard).await;
+        }
+        let done = match decision {
+            // None is left after the loop above.
+            Decision::Wait(_) => continue,
             Decision::Forward(exchange) => match forward(&mut client, exchange, shard).await {
                 Forwarded::Done(done) => done,
-                Forwarded::Switched(tunnel) => return Served::Switched(client, tunnel),
+                Forwarded::Switched(tunnel) => {
+                    asked.set(false);
+                    return Served::Switched(client, tunnel);
+                }
             },
             Decision::Own(call) => answer::own(&mut client, call, shard).await,
             Decision::Answer(answer) => answer::send(&mut client, answer, shard).await,
         };
         let keep = done.keep;
         shard.record(done);
+        asked.set(false);
         if let Err(reason) = keep {
             break reason;
         }
@@ -123,7 +141,10 @@ impl<S: Stream> Client<S> {
     /// Says goodbye: our end first, then what the peer still sends is read and dropped for a moment.
     pub(super) async fn linger(&mut self, reason: CloseReason, shard: &Shard<S>) {
         let unread = match reason {
-            CloseReason::BadRequest | CloseReason::BodyAbandoned | CloseReason::Overload => true,
+            CloseReason::BadRequest
+            | CloseReason::BodyAbandoned
+            | CloseReason::Overload
+            | CloseReason::AddressFull => true,
             // What waits unread in the socket makes closing a reset as well.
             CloseReason::KeepAliveOff | CloseReason::Draining => {
                 !self.inbox.is_empty() || !self.reader.is_quiet()
@@ -137,6 +158,7 @@ impl<S: Stream> Client<S> {
             | CloseReason::UpstreamBroken
             | CloseReason::UpstreamClosed
             | CloseReason::TokenExpired
+            | CloseReason::TlsHandshake
             | CloseReason::Panic
             | CloseReason::Failed => false,
         };

@@ -13,9 +13,10 @@ use super::relay::{Body, Cut};
 use super::shard::Shard;
 use crate::config::Snapshot;
 use crate::http1::{self, Method, Name, Request, RequestBody, Scratch};
+use crate::limit::Claim;
 use crate::mailbox::Caller;
 use crate::metrics::{self, LimitOutcome, LimitPolicy};
-use crate::net::{Buf, Stream};
+use crate::net::{Buf, Reader, Stream};
 use crate::reject::Reject;
 
 /// What is done with a request. By value: a box would be an allocation per request.
@@ -23,6 +24,8 @@ pub(super) enum Decision {
     Forward(Exchange),
     Own(OwnRequest),
     Answer(Answer),
+    /// The store is to be asked; the head stays where it is.
+    Wait(Box<Wait>),
 }
 
 /// A request on its way to a service.
@@ -40,6 +43,14 @@ pub(super) struct Exchange {
     pub(super) withheld: bool,
 }
 
+/// A request that waits for the store, once or (for its organization) twice.
+pub(super) struct Wait {
+    pub(super) claim: Box<Claim>,
+    pub(super) started_ns: u64,
+    /// Of the head.
+    pub(super) length: usize,
+}
+
 /// Judges the head in front of `client.inbox`, or passes the refusal on that reading it ended with.
 pub(super) fn decide<S: Stream>(
     client: &mut Client<S>,
@@ -49,10 +60,20 @@ pub(super) fn decide<S: Stream>(
     let started_ns = S::now_ns();
     shard.count(metrics::Core::request_started);
     let snapshot = shard.snapshot();
-    let length = match head {
-        Ok(length) => length,
-        Err(reject) => return unreadable(client.peer, started_ns, reject, &snapshot, shard),
-    };
+    match head {
+        Ok(length) => decide_from(client, length, started_ns, shard),
+        Err(reject) => unreadable(client.peer, started_ns, reject, &snapshot, shard),
+    }
+}
+
+/// As `decide`, of a readable head; again when the store was asked.
+pub(super) fn decide_from<S: Stream>(
+    client: &mut Client<S>,
+    length: usize,
+    started_ns: u64,
+    shard: &Shard<S>,
+) -> Decision {
+    let snapshot = shard.snapshot();
     let bytes = client.inbox.filled().get(..length).unwrap_or_default();
     let mut scratch = Scratch::new();
     let mut decision = match http1::parse_request(bytes, &mut scratch) {
@@ -60,13 +81,18 @@ pub(super) fn decide<S: Stream>(
             let early = client.inbox.len() > length;
             let address = client_address(&request, client.peer, &snapshot.rules.trust);
             let facts = facts(&request, address, early, started_ns, &snapshot, shard);
-            judge(&request, (client.peer, address), facts, &snapshot, shard)
+            let from = (client.peer, address, client.reader.certificate());
+            judge(&request, from, facts, &snapshot, shard)
         }
         Err(fault) => {
             let reject = Reject::malformed(fault.status(), fault.message());
             return unreadable(client.peer, started_ns, reject, &snapshot, shard);
         }
     };
+    if let Decision::Wait(wait) = &mut decision {
+        wait.length = length;
+        return decision;
+    }
     client.inbox.consume(length);
     if let Decision::Forward(mut exchange) = decision {
         // The first bytes of the body go with the head, in one write. A fault that shows in them ends it here: the service
@@ -128,7 +154,7 @@ fn unreadable<S: Stream>(
 
 fn judge<S: Stream>(
     request: &Request<'_, '_>,
-    (peer, address): (IpAddr, IpAddr),
+    (peer, address, certificate): (IpAddr, IpAddr, Option<&str>),
     mut facts: Facts,
     snapshot: &Snapshot,
     shard: &Shard<S>,
@@ -146,6 +172,7 @@ fn judge<S: Stream>(
         let mut checks = shard.checks.borrow_mut();
         let cached = checks.limits.counters().cached_refusal;
         let judged = admit::<S>(request, address, rules, &mut checks);
+        shard.post_letters(&mut checks.limits);
         (judged, checks.limits.counters().cached_refusal > cached)
     };
     shard.count_verdict(&judged, blocked);
@@ -157,8 +184,8 @@ fn judge<S: Stream>(
             }
             ticket.permit().write_fields(facts.own.out());
             let mut out = shard.buffers.small();
-            let id_line = heads::first_line(&facts.own);
-            heads::write_request(request, &ticket, peer, id_line, snapshot, out.out());
+            let lines = (heads::first_line(&facts.own), certificate);
+            heads::write_request(request, &ticket, peer, lines, snapshot, out.out());
             let idempotent =
                 !matches!(request.method, Method::Post | Method::Patch | Method::Other);
             let exchange = Exchange {
@@ -185,6 +212,15 @@ fn judge<S: Stream>(
                 public: true,
             };
             own(request, caller, facts, body.unframed(), withheld)
+        }
+        Ok(Admitted::Ask(claim)) => {
+            let started_ns = facts.started_ns;
+            shard.discard(facts);
+            Decision::Wait(Box::new(Wait {
+                claim,
+                started_ns,
+                length: 0,
+            }))
         }
         Ok(Admitted::Preflight) => {
             // The identifier's line stays; a preflight's own fields replace the ordinary ones.
@@ -297,7 +333,7 @@ impl<S: Stream> Shard<S> {
                     core.limit(LimitPolicy::Organization, LimitOutcome::Admitted);
                 }
             }
-            Ok(Admitted::Own(..) | Admitted::Preflight) => {}
+            Ok(Admitted::Own(..) | Admitted::Preflight | Admitted::Ask(_)) => {}
             Err(refused) => {
                 if let Some(policy) = refused.limit {
                     let outcome = if blocked {

@@ -1,8 +1,9 @@
 //! The hot wing: one thread per core, each with its listener, its connections, its pool and its slices of the limits. Not the
-//! rules (they are pure rooms) and nothing that blocks. Invariant: a worker shares nothing with another but the three tables.
+//! rules (they are pure rooms) and nothing that blocks. Invariant: a worker shares nothing with another but the tables of `lib`.
 
 mod admit;
 mod answer;
+mod ask;
 mod connection;
 mod decide;
 mod draft;
@@ -15,10 +16,13 @@ mod lot;
 mod progress;
 mod relay;
 mod shard;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod tunnel;
 mod tunnels;
 mod upstream;
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::rc::Rc;
 
@@ -26,18 +30,22 @@ use connection::{Client, Served, serve};
 use lot::Taken;
 use shard::{Shard, TICK_MS};
 
-pub use admit::{Admitted, Checks, Refused, Ticket, admit};
+pub use admit::{Admitted, Checks, Heard, Refused, Ticket, admit};
 pub use heads::write_request;
 pub use shard::Setup;
 
 use crate::metrics::{self, CloseReason};
 use crate::net::{
-    Accept, Bell, Driver, Edge, Incoming, Reader, Stream, Sweeping, Tcp, Writer, catch_panic, run,
-    sleep_ms, spawn,
+    Accept, Bell, Broken, Driver, Edge, Greeting, Incoming, Reader, Stream, Sweeping, Tcp,
+    Unshaken, Writer, catch_panic, run, sleep_ms, spawn,
 };
+use crate::reject::Reject;
 
 /// Shortest and longest pause of the accept loop when descriptors have run out.
-const BACK_OFF_MS: std::ops::RangeInclusive<u64> = 10..=500;
+const BACK_OFF_MS: std::ops::RangeInclusive<u64> = 1..=100;
+
+/// Time between two lines about connections that could not be accepted.
+const TOLD_MS: u64 = 1_000;
 
 /// How long a draining worker still accepts: connections that the kernel queued would otherwise be reset.
 const DRAIN_ACCEPT_MS: u64 = 100;
@@ -46,14 +54,13 @@ const DRAIN_ACCEPT_MS: u64 = 100;
 const TURNED_AWAY_MAX: usize = 64;
 
 /// Told to a client that comes while the gateway drains.
-const DRAINING: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\
-    Content-Length: 72\r\nRetry-After: 1\r\nConnection: close\r\n\r\n\
-    {\"error\":\"Service Unavailable\",\"message\":\"The gateway is shutting down\"}";
+const DRAINING: &str = "The gateway is shutting down";
 
 /// Told to a client that finds no room; complete, because it is written before anything is read.
-const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\
-    Content-Length: 80\r\nRetry-After: 1\r\nConnection: close\r\n\r\n\
-    {\"error\":\"Service Unavailable\",\"message\":\"The gateway has too many connections\"}";
+const OVERLOADED: &str = "The gateway has too many connections";
+
+/// Told to a client whose address has no room left.
+const ADDRESS_FULL: &str = "Too many connections from your address (MAX_CONNECTIONS_PER_IP)";
 
 /// Runs a worker on this thread until the gateway drains and its connections have ended.
 ///
@@ -66,7 +73,7 @@ pub fn work(
     setup: Setup,
 ) -> std::io::Result<()> {
     run(driver, || async move {
-        let incoming = Incoming::new(listener, edge)?;
+        let incoming = Incoming::new(driver, listener, edge)?;
         let shard = Rc::new(Shard::<Tcp>::new(setup)?);
         spawn(accept_loop(Rc::clone(&incoming), Rc::clone(&shard)));
         spawn(wake_loop(Rc::clone(&shard)));
@@ -104,12 +111,15 @@ async fn keep_time<S: Stream>(shard: &Rc<Shard<S>>, stop: impl FnOnce()) {
             stop();
         }
     }
+    // What the last requests gave back since.
+    shard.upstreams.close();
     shard.finish();
 }
 
 /// Accepts until stopped. A failing accept backs off instead of spinning, and gives up idle connections to get descriptors.
 async fn accept_loop(incoming: Rc<Incoming>, shard: Rc<Shard<Tcp>>) {
     let mut pause = *BACK_OFF_MS.start();
+    let mut told_ms = None;
     loop {
         match incoming.accept().await {
             Accept::Connection(reader, writer, peer) => {
@@ -125,10 +135,19 @@ async fn accept_loop(incoming: Rc<Incoming>, shard: Rc<Shard<Tcp>>) {
             }
             Accept::Stopped => return,
             Accept::Failed(error) => {
-                let evicted = shard.evict_oldest_idle();
-                tracing::warn!(%error, evicted, pause_ms = pause, "a connection could not be accepted");
+                let freed = shard.upstreams.give_up_oldest() || shard.evict_oldest_idle();
+                let now_ms = shard.deadlines.now_ms();
+                // One line a second: a flood of clients must not become a flood of lines.
+                if told_ms.is_none_or(|told| told + TOLD_MS <= now_ms) {
+                    told_ms = Some(now_ms);
+                    tracing::warn!(%error, freed, "a connection could not be accepted");
+                }
                 sleep_ms(pause).await;
-                pause = (pause * 2).min(*BACK_OFF_MS.end());
+                pause = if freed {
+                    *BACK_OFF_MS.start()
+                } else {
+                    (pause * 2).min(*BACK_OFF_MS.end())
+                };
             }
         }
     }
@@ -150,7 +169,7 @@ async fn wake_loop<S: Stream>(shard: Rc<Shard<S>>) {
 /// What was parked lives on in a task of its own, or has ended.
 fn go_on<S: Stream>(taken: Taken<S>, shard: &Rc<Shard<S>>) {
     match taken {
-        Taken::Ended(reason, _) => shard.closed(reason),
+        Taken::Ended(reason, peer) => shard.closed(reason, peer),
         Taken::Awake(parked, peer) => match S::wake(parked) {
             Ok((reader, writer)) => {
                 let inbox = shard.buffers.small();
@@ -163,35 +182,71 @@ fn go_on<S: Stream>(taken: Taken<S>, shard: &Rc<Shard<S>>) {
                 let shard = Rc::clone(shard);
                 S::spawn(async move { live(client, &shard).await });
             }
-            Err(_) => shard.closed(CloseReason::Failed),
+            Err(_) => shard.closed(CloseReason::Failed, peer),
         },
     }
 }
 
 /// A newcomer's first steps: it is let in, or told why not.
 async fn connection<S: Stream>(client: Client<S>, shard: Rc<Shard<S>>) {
-    let open = shard.connections.get() + 1;
-    shard.connections.set(open);
-    shard.count(metrics::Core::connection_opened);
-    let bound = shard.setup.connections_max;
+    let peer = client.peer;
+    let over = shard.opened();
+    // Proxies of ours speak for many clients: counted like anybody, refused never.
+    let fits =
+        shard.setup.presence.address_arrived(peer) || shard.snapshot().rules.trust.covers(peer);
     if shard.is_draining() {
         refuse_newcomer(client, &shard).await;
-        shard.closed(CloseReason::Draining);
-    } else if open <= bound || shard.evict_oldest_idle() {
-        live(client, &shard).await;
+        shard.closed(CloseReason::Draining, peer);
+    } else if !fits {
+        if over <= TURNED_AWAY_MAX {
+            turn_away(client, ADDRESS_FULL, &shard).await;
+        }
+        shard.closed(CloseReason::AddressFull, peer);
+    } else if over == 0 || shard.evict_oldest_idle() {
+        greet(client, &shard).await;
     } else {
+        shard.setup.presence.want_room();
         // Each of them holds a descriptor while it is told, and a flood would take those that the others need.
-        if open <= bound.saturating_add(TURNED_AWAY_MAX) {
+        if over <= TURNED_AWAY_MAX {
             turn_away(client, OVERLOADED, &shard).await;
         }
-        shard.closed(CloseReason::Overload);
+        shard.closed(CloseReason::Overload, peer);
     }
+}
+
+/// TLS's handshake where there is TLS; then it is served.
+async fn greet<S: Stream>(mut client: Client<S>, shard: &Shard<S>) {
+    let peer = client.peer;
+    let deadline = shard
+        .deadlines
+        .after(shard.snapshot().rules.times.handshake);
+    let greeted = S::greet(&mut client.reader, &mut client.writer, deadline).await;
+    let reason = match &greeted {
+        Ok(Greeting::Plain) => return live(client, shard).await,
+        Ok(greeting) => {
+            shard.count(|core| core.handshake(*greeting == Greeting::Resumed));
+            return live(client, shard).await;
+        }
+        Err(Unshaken::Silent) => CloseReason::ClientClosed,
+        Err(Unshaken::Broken(Broken::Draining)) => CloseReason::Draining,
+        Err(Unshaken::Broken(Broken::Evicted)) => CloseReason::Overload,
+        Err(Unshaken::Left | Unshaken::Broken(_) | Unshaken::Refused(_)) => {
+            CloseReason::TlsHandshake
+        }
+    };
+    if let (CloseReason::TlsHandshake, Err(why)) = (reason, greeted) {
+        tracing::info!(%peer, %why, "a TLS handshake failed");
+    }
+    shard.buffers.put(client.inbox);
+    shard.closed(reason, peer);
 }
 
 /// Serves a connection until it ends, which is counted, or is parked. A panic ends it and nothing else.
 async fn live<S: Stream>(mut client: Client<S>, shard: &Shard<S>) {
+    let peer = client.peer;
+    let asked = Cell::new(false);
     loop {
-        let reason = match catch_panic(serve(client, shard)).await {
+        let reason = match catch_panic(serve(client, shard, &asked)).await {
             // One that cannot be parked is served on: it costs memory and nothing else.
             Some(Served::Idle(idle)) => match park(idle, shard) {
                 Ok(Some(back)) => {
@@ -203,17 +258,21 @@ async fn live<S: Stream>(mut client: Client<S>, shard: &Shard<S>) {
             },
             Some(Served::Switched(client, tunnel)) => {
                 let ended = catch_panic(tunnel::tunnel(client, tunnel, shard)).await;
-                ended.unwrap_or_else(|| panicked(shard))
+                ended.unwrap_or_else(|| panicked(shard, &asked))
             }
             Some(Served::Ended(reason)) => reason,
-            None => panicked(shard),
+            None => panicked(shard, &asked),
         };
-        return shard.closed(reason);
+        return shard.closed(reason, peer);
     }
 }
 
-fn panicked<S: Stream>(shard: &Shard<S>) -> CloseReason {
+/// A request that was under way has ended without an answer.
+fn panicked<S: Stream>(shard: &Shard<S>, asked: &Cell<bool>) -> CloseReason {
     shard.count(metrics::Core::panicked);
+    if asked.get() {
+        shard.count(metrics::Core::request_abandoned);
+    }
     tracing::error!("a panic was caught around one connection; please report it");
     CloseReason::Panic
 }
@@ -253,9 +312,11 @@ async fn refuse_newcomer<S: Stream>(mut client: Client<S>, shard: &Shard<S>) {
     }
 }
 
-async fn turn_away<S: Stream>(mut client: Client<S>, answer: &[u8], shard: &Shard<S>) {
+/// A 503 as any other answer has it, but without a request: nothing was read.
+async fn turn_away<S: Stream>(mut client: Client<S>, why: &'static str, shard: &Shard<S>) {
     let mut out = std::mem::take(&mut client.inbox);
-    out.out().extend_from_slice(answer);
+    out.clear();
+    answer::write_unasked(Reject::unavailable(why), shard, out.out());
     let count = out.len();
     let deadline = shard.deadlines.after(1_000);
     let (_, out) = client.writer.write(out, count, deadline).await;

@@ -1,8 +1,8 @@
-//! All that one core owns. Not shared with any other thread but through the three tables (limits, metrics, snapshot).
+//! All that one core owns. Not shared with any other thread but through the tables of `lib` (limits, metrics, snapshot, presence).
 //! Invariant: nothing here is borrowed across an `.await`.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -15,9 +15,11 @@ use super::tunnels::Tunnels;
 use super::upstream::Upstreams;
 use crate::access_log::CoreLog;
 use crate::config::Snapshot;
-use crate::mailbox::Outbox;
+use crate::limit;
+use crate::mailbox::{Lease, LeaseOutbox, Outbox};
 use crate::metrics::{self, CloseReason, Registry, State};
 use crate::net::{Pool, Stream, Sweeping, give_back};
+use crate::presence::Presence;
 use crate::reject::Reject;
 
 /// Time between two sweeps: how late a deadline may be noticed.
@@ -58,10 +60,12 @@ pub struct Setup {
     pub state: Arc<State>,
     /// To the control thread.
     pub outbox: Outbox,
+    /// To the exchange of leases, and what is done when that mailbox is full; None in memory mode.
+    pub leases: Option<(LeaseOutbox, limit::OnOutage)>,
     /// This core's end of the access log.
     pub log: Option<CoreLog>,
-    /// Connections that this worker may hold.
-    pub connections_max: usize,
+    /// Who is here, over all workers.
+    pub presence: Arc<Presence>,
 }
 
 /// A core's state.
@@ -104,7 +108,9 @@ impl<S: Stream> Shard<S> {
         let shard = Self {
             checks: RefCell::new(Checks {
                 limits,
+                presence: Arc::clone(&setup.presence),
                 tokens: crate::identity::Cache::new(),
+                heard: None,
             }),
             buffers: Pool::default(),
             upstreams: Upstreams::new(snapshot.rules.config.services.len()),
@@ -145,6 +151,7 @@ impl<S: Stream> Shard<S> {
 
     /// One line for the operator about a 5xx of our own; it never waits for the disk (the subscriber's buffer is bounded).
     pub(super) fn warn(&self, service: &str, reject: &Reject, detail: &str) {
+        let detail = (!detail.is_empty()).then_some(detail);
         tracing::warn!(
             service,
             status = reject.status,
@@ -154,17 +161,26 @@ impl<S: Stream> Shard<S> {
         );
     }
 
-    /// A client's connection has ended.
-    pub(super) fn closed(&self, reason: CloseReason) {
+    /// A client's connection has come; how many there are beyond `MAX_CONNECTIONS`.
+    pub(super) fn opened(&self) -> usize {
+        self.count(metrics::Core::connection_opened);
+        self.connections.set(self.connections.get() + 1);
+        self.setup.presence.arrived()
+    }
+
+    /// A client's connection has ended: the one place where it is taken from every count.
+    pub(super) fn closed(&self, reason: CloseReason, peer: IpAddr) {
         self.count(|core| core.connection_closed(reason));
         self.connections.set(self.connections.get() - 1);
+        self.setup.presence.left();
+        self.setup.presence.address_left(peer);
     }
 
     /// Ends the connection that has been idle for longest; false when none is. Parked ones have been idle for longer than any
     /// that is not parked yet.
     pub(super) fn evict_oldest_idle(&self) -> bool {
-        if self.lot.evict().is_some() {
-            self.closed(CloseReason::Overload);
+        if let Some(peer) = self.lot.evict() {
+            self.closed(CloseReason::Overload, peer);
             return true;
         }
         self.sweep.evict_oldest_idle()
@@ -203,6 +219,32 @@ impl<S: Stream> Shard<S> {
             let nibble = usize::try_from((mixed >> (shift * 4)) & 15).unwrap_or(0);
             out.push(HEX[nibble]);
         }
+    }
+
+    /// Sends what nobody waits for. A full mailbox costs a wait later, or a charge: the exchange is drowning anyway.
+    pub(super) fn post_letters(&self, limits: &mut limit::Core) {
+        let Some((leases, _)) = &self.setup.leases else {
+            return;
+        };
+        for letter in limits.letters() {
+            let letter = match letter {
+                limit::Letter::Fetch(hint) => Lease::Fetch(hint),
+                limit::Letter::Charge(key, cost) => Lease::Ask {
+                    key,
+                    cost,
+                    reply: None,
+                },
+            };
+            let _ = leases.try_send(letter);
+        }
+    }
+
+    /// Takes the buffers of a request back that is judged again.
+    pub(super) fn discard(&self, facts: Facts) {
+        if let Some(draft) = facts.draft {
+            self.buffers.put(draft.text);
+        }
+        self.buffers.put(facts.own);
     }
 
     /// Counts and logs an ended request, and takes its buffers back.
@@ -261,6 +303,10 @@ impl<S: Stream> Shard<S> {
         self.checks.borrow_mut().limits.tick(now_ns);
         self.upstreams.expire(now_ns / 1_000_000);
         self.tunnels.expire(unix_ms);
+        if self.setup.presence.take_wish() {
+            // With nothing idle here either the wish is lost; the next newcomer without room makes it again.
+            self.evict_oldest_idle();
+        }
         self.look_after_heap(now_ns / 1_000_000);
         let mut dropped = 0;
         if let Some(log) = &mut *self.access_log.borrow_mut() {

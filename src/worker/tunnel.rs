@@ -91,7 +91,9 @@ pub(super) async fn tunnel<S: Stream>(
     let reason = ends.reason(place.notice.told());
     if !ends.is_broken() {
         let goodbyes = (up.takes_frame(ends.up), down.takes_frame(ends.down));
-        say_goodbye(&mut client, &mut upstream, goodbyes, reason, shard).await;
+        // Boxed: a tunnel would carry the room for its last second through all its hours.
+        let goodbye = say_goodbye(&mut client, &mut upstream, goodbyes, reason, shard);
+        Box::pin(goodbye).await;
     }
     shard.count(|core| {
         core.bytes_in(up.moved.get());

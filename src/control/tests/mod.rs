@@ -28,6 +28,7 @@ use crate::config::{
     Algorithm, Auth, Bounds, Config, Level, Limits, Log, LogFormat, Redis, RouteRule, Secret,
     Service, Timeouts,
 };
+use crate::limit::OnOutage;
 use crate::metrics::{Registry, State};
 
 pub(super) fn runtime() -> tokio::runtime::Runtime {
@@ -40,6 +41,7 @@ pub(super) fn runtime() -> tokio::runtime::Runtime {
 pub(super) fn service(host: &str, port: u16) -> Service {
     Service {
         name: "backend".to_owned(),
+        tls: false,
         host: host.to_owned(),
         port,
         authority: format!("{host}:{port}"),
@@ -55,6 +57,8 @@ pub(super) fn config(services: Vec<Service>) -> Config {
         listen: ([127, 0, 0, 1], 0).into(),
         workers: 1,
         ops: None,
+        tls: None,
+        upstream_ca: None,
         services,
         routes: vec![RouteRule {
             prefix: "/api/v1".to_owned(),
@@ -65,6 +69,7 @@ pub(super) fn config(services: Vec<Service>) -> Config {
         redis: Redis {
             enabled: false,
             url: Secret::new(""),
+            cluster: false,
         },
         limits: Limits {
             rpm: 100,
@@ -73,6 +78,8 @@ pub(super) fn config(services: Vec<Service>) -> Config {
             per_org: true,
             per_ip: true,
             keys_max: 1024,
+            on_outage: OnOutage::Share,
+            nodes: 1,
         },
         auth: Auth {
             required: true,
@@ -95,6 +102,7 @@ pub(super) fn config(services: Vec<Service>) -> Config {
         },
         timeouts: Timeouts {
             head: second,
+            handshake: second,
             idle: second,
             body: second,
             connect: second,
@@ -106,6 +114,8 @@ pub(super) fn config(services: Vec<Service>) -> Config {
         },
         bounds: Bounds {
             connections_max: None,
+            connections_per_address_max: 0,
+            in_flight_per_organization_max: 0,
             body_bytes_max: None,
         },
         warnings: vec![],
@@ -182,6 +192,7 @@ pub(super) fn stage(change: impl FnOnce(&mut Config)) -> Stage {
         config: Arc::new(config),
         state: Arc::clone(&state),
         limits: Arc::clone(&limits) as Arc<dyn LimitsView>,
+        store: None,
         metrics: Arc::clone(&metrics),
         clock_ns: || 0,
         start_unix_ms: 1_705_314_600_000,
