@@ -22,6 +22,7 @@
 //!   (JWT), [`limit`], [`presence`] (who is here), [`reject`] (every refusal's answer), [`access_log`], [`metrics`]. Values in, values out: no I/O, no
 //!   clock, and none knows another.
 //! * **Ground**, [`net`]: the only room that names monoio, reads a clock, or holds `unsafe`.
+//! * **Papers**, [`tls`]: certificates and keys from files, which `net` then speaks with; renewed while the gateway runs.
 //! * Beside the way of a request: [`mailbox`] (the letters between the wings), [`demo`] (services to try the gateway with),
 //!   [`testing`] (rows that several kinds of test share).
 //!

@@ -17,12 +17,12 @@ pub(super) struct Upstream {
 
 /// Reads `http://host[:port][/path]`, or the same with `https`.
 pub(super) fn service(text: &str) -> Result<Upstream, Expected> {
-    const FORM: &str = "http://host[:port][/path] (or https://)";
+    const FORM: &str = "http://host[:port][/path]";
     let (scheme, rest) = text.split_once("://").ok_or_else(|| FORM.to_owned())?;
     let (tls, default_port) = match scheme.to_ascii_lowercase().as_str() {
         "http" => (false, 80),
         "https" => (true, 443),
-        _ => return Err(FORM.to_owned()),
+        _ => return Err(format!("{FORM}, or https")),
     };
     if rest.contains(['?', '#']) {
         return Err(format!("{FORM}, without a query or a fragment"));

@@ -231,6 +231,15 @@ impl Stream for Tcp {
     }
 }
 
+/// For tests: a connection of ours that is the accepting side of TLS.
+#[cfg(test)]
+pub(super) async fn connect_with(
+    address: SocketAddr,
+    session: Option<Rc<Session>>,
+) -> io::Result<(TcpReader, TcpWriter)> {
+    Ok(adopt(open(address, 1_000).await?, session))
+}
+
 async fn open(address: SocketAddr, within_ms: u64) -> io::Result<TcpStream> {
     let opening = TcpStream::connect_addr(address);
     match monoio::time::timeout(Duration::from_millis(within_ms), opening).await {
