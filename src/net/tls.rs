@@ -186,8 +186,8 @@ impl Session {
     /// Goes on with the handshake as far as the ciphertext reaches; true when it is done.
     pub(super) fn advance(&self) -> Result<bool, Error> {
         let core = &mut *self.core.borrow_mut();
-        while core.state().is_handshaking() {
-            // A first flight goes out before anything has come.
+        // A first flight goes out before anything has come, and a last one when all is done.
+        while core.state().is_handshaking() || core.state().wants_write() {
             match core.step(Wish::Nothing, None) {
                 Step::Again => {}
                 Step::Starved | Step::Ready if core.state().is_handshaking() => return Ok(false),
