@@ -39,6 +39,10 @@ enum Ended {
 }
 
 /// What an exchange came to.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a box would be an allocation per request; the tunnel's is one per tunnel"
+)]
 pub(super) enum Forwarded<S: Stream> {
     Done(Done),
     /// Both sides speak another protocol now.
