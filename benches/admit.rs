@@ -51,6 +51,7 @@ fn whole_path(c: &mut Criterion) {
     let rules = Rules::new(Arc::clone(&config)).unwrap();
     let node = limit::Node::new(config::limit_settings(&config));
     let mut checks = Checks {
+        heard: None,
         limits: limit::Core::new(node, 0),
         presence: Arc::new(presence::Presence::new(presence::Bounds {
             connections_max: 100,

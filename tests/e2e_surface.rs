@@ -35,6 +35,7 @@ fn health_has_the_seeds_eight_fields_and_the_driver() {
             "status": "healthy", "service": "dbpower-api-gateway", "version": "1.0.0",
             "backend": up.url(), "ai_analyzer": format!("{}/api/v1", analyzer.url()),
             "redis": false, "backend_healthy": true, "ai_analyzer_healthy": true,
+            "limits": "memory",
         })
     );
     assert!(

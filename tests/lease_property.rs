@@ -14,7 +14,8 @@ mod redis_support;
 
 use dbpower_gateway::limit::{OnOutage, Settings};
 use redis_support::Server;
-use redis_support::fleet::{CALM, Fleet, MS, Mistake, Random, SECOND, Weather};
+use redis_support::fleet::{Fleet, MS, SECOND};
+use redis_support::weather::{CALM, Mistake, Random, Weather};
 
 /// Everything but what section 2 lists with a cost.
 const STORMY: Weather = Weather {

@@ -52,8 +52,10 @@ impl Stage {
 }
 
 fn shows(gw: &Gateway, redis: bool) {
+    let limits = if redis { "shared" } else { "share" };
     until("/health shows the change", || {
-        gw.get("/health").send().json()["redis"] == json!(redis)
+        let health = gw.get("/health").send().json();
+        health["redis"] == json!(redis) && health["limits"] == json!(limits)
     });
 }
 

@@ -186,3 +186,21 @@ fn a_wrong_token_is_charged_to_its_address() {
     );
     assert_eq!(statuses(&seen), [401; 3]);
 }
+
+#[test]
+fn a_busy_key_costs_hardly_a_call_per_hundred_requests() {
+    let (up, server) = (upstream(), Server::start());
+    let plan = support::gateway()
+        .env("RATE_LIMIT_RPM", 1_000_000)
+        .env("RATE_LIMIT_BURST", 0)
+        .env("LOG_REQUESTS", "false");
+    let gw = &nodes(&shared(plan, &up, &server), 1)[0];
+    let ask = gw.get("/api/v1/x").bearer(&token().org(1));
+    let calls = || gw.metric("dbpower_leases_total", &["calls"]);
+    assert_eq!(statuses(&burst(gw, SOURCE, &ask, 1_000)), [200; 1_000]);
+    let before = calls();
+    assert_eq!(statuses(&burst(gw, SOURCE, &ask, 4_000)), [200; 4_000]);
+    // Two keys are charged by each request.
+    let per_hundred = (calls() - before) / 80.0;
+    assert!(per_hundred <= 2.0, "{per_hundred} calls per hundred");
+}

@@ -38,7 +38,8 @@ pub fn healthcheck(flags: &Raw) -> Outcome {
     let address = SocketAddr::new(reachable(listen.ip()), listen.port());
     // The exchange runs on a thread of its own, because only its total time matters and a socket limits single reads.
     let (report, verdict) = mpsc::channel();
-    std::thread::spawn(move || report.send(status(address, tls)));
+    let proxy_protocol = config::load_proxy_protocol(flags);
+    std::thread::spawn(move || report.send(status(address, tls, proxy_protocol)));
     match verdict.recv_timeout(LIMIT) {
         Ok(Ok(200)) => Outcome::done(String::new()),
         Ok(Ok(status)) => Outcome::failed(&format!("unhealthy: {address} answered {status}")),
@@ -59,11 +60,15 @@ fn reachable(ip: IpAddr) -> IpAddr {
     }
 }
 
-fn status(address: SocketAddr, tls: bool) -> Result<u16, String> {
+fn status(address: SocketAddr, tls: bool, proxy_protocol: bool) -> Result<u16, String> {
     let exchange = || {
         let tcp = TcpStream::connect_timeout(&address, LIMIT)?;
         tcp.set_read_timeout(Some(LIMIT))?;
         tcp.set_write_timeout(Some(LIMIT))?;
+        if proxy_protocol {
+            // We speak for nobody: that needs nobody's trust. It goes before TLS.
+            (&tcp).write_all(b"PROXY UNKNOWN\r\n")?;
+        }
         let mut stream: Box<dyn Duplex> = if tls {
             Box::new(encrypted(tcp, address.ip()).map_err(std::io::Error::other)?)
         } else {

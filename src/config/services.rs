@@ -85,17 +85,13 @@ fn service(
 ) -> Service {
     let Upstream {
         tls,
-        host,
-        port,
-        authority,
+        endpoints,
         base_path,
     } = url;
     Service {
         name,
         tls,
-        host,
-        port,
-        authority,
+        endpoints,
         base_path,
         health_path,
         response_timeout,

@@ -71,7 +71,7 @@ fn health_example(status: &str) -> serde_json::Value {
     json!({
         "status": status, "service": "dbpower-api-gateway", "version": env!("CARGO_PKG_VERSION"),
         "backend": "http://backend:8000", "ai_analyzer": "http://ai-analyzer:8001", "redis": true,
-        "backend_healthy": true, "ai_analyzer_healthy": true, "driver": "io_uring",
+        "backend_healthy": true, "ai_analyzer_healthy": true, "driver": "io_uring", "limits": "shared",
     })
 }
 

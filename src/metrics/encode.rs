@@ -11,7 +11,8 @@ use prometheus_client::registry::{self, Unit};
 use super::classic::classic;
 use super::counters::{CELL, DURATION_BOUNDS_US, Shape, Sum};
 use super::labels::{
-    AuthFailure, CLASSES, CloseReason, LimitOutcome, LimitPolicy, METHODS, UpstreamEvent,
+    AuthFailure, CLASSES, CloseReason, LEASE_EVENTS, LimitOutcome, LimitPolicy, METHODS,
+    UpstreamEvent,
 };
 use super::{Registry, State};
 
@@ -84,15 +85,17 @@ impl Registry {
             services: self.services.clone(),
             upstreams: (0..self.services.len())
                 .map(|index| {
-                    state
-                        .service(index)
-                        .map_or((false, 0), |s| (s.healthy(), s.latency_ns()))
+                    let service = state.service(index);
+                    service.map_or((false, 0, (0, 0)), |s| {
+                        (s.healthy(), s.latency_ns(), s.endpoints())
+                    })
                 })
                 .collect(),
             keys: gauges.keys,
             version: gauges.version,
             start_unix_ms: gauges.start_unix_ms,
             diagnostics_dropped: gauges.diagnostics_dropped,
+            leases: state.leases(),
             driver: state.driver().label(),
             draining: state.draining(),
         }
@@ -106,12 +109,13 @@ struct Snapshot {
     workers: u64,
     routes: Vec<String>,
     services: Vec<String>,
-    /// Healthy, and the last good probe's nanoseconds.
-    upstreams: Vec<(bool, u64)>,
+    /// Healthy, the last good probe's nanoseconds, and how many endpoints are known and healthy.
+    upstreams: Vec<(bool, u64, (usize, usize))>,
     keys: u64,
     version: &'static str,
     start_unix_ms: u64,
     diagnostics_dropped: u64,
+    leases: [u64; LEASE_EVENTS.len()],
     driver: &'static str,
     draining: bool,
 }
@@ -122,6 +126,7 @@ impl Collector for Snapshot {
         self.requests(&mut page)?;
         self.connections(&mut page)?;
         self.decisions(&mut page)?;
+        self.leases(&mut page)?;
         self.upstreams(&mut page)?;
         self.process(&mut page)
     }
@@ -176,6 +181,24 @@ impl Snapshot {
             None,
             self.sum.read(Shape::ABANDONED),
         )
+    }
+
+    /// Only of a gateway that shares its limits.
+    fn leases(&self, page: &mut Page<'_>) -> Result<(), Error> {
+        if self.leases.iter().all(|count| *count == 0) {
+            return Ok(());
+        }
+        let mut family = page.family(
+            "leases",
+            "Exchange of leases with Redis: calls, requests that waited, lost and repeated calls, short answers; and tokens \
+             granted, returned, expired with their lease, admitted without one (owed).",
+            None,
+            MetricType::Counter,
+        )?;
+        for (event, count) in LEASE_EVENTS.iter().zip(self.leases) {
+            counter(&mut family.encode_family(&[("event", *event)])?, count)?;
+        }
+        Ok(())
     }
 
     fn connections(&self, page: &mut Page<'_>) -> Result<(), Error> {
@@ -273,7 +296,7 @@ impl Snapshot {
         )?;
         page.by_service(
             ("upstream_healthy", None),
-            "1 when the last health probe was answered 2xx in time.",
+            "1 when an endpoint answered its last health probe 2xx in time.",
             &self.services,
             |s| f64::from(u8::from(self.upstreams.get(s).is_some_and(|up| up.0))),
         )?;
@@ -282,6 +305,34 @@ impl Snapshot {
             "How long the last good health probe took.",
             &self.services,
             |s| self.upstreams.get(s).map_or(0.0, |up| up.1 as f64 / 1e9),
+        )?;
+        self.endpoints(page)
+    }
+
+    fn endpoints(&self, page: &mut Page<'_>) -> Result<(), Error> {
+        page.by_service(
+            ("upstream_endpoints", None),
+            "Addresses of the service that were probed last.",
+            &self.services,
+            |s| self.upstreams.get(s).map_or(0.0, |up| up.2.0 as f64),
+        )?;
+        page.by_service(
+            ("upstream_endpoints_healthy", None),
+            "Those of them whose last health probe was answered 2xx in time.",
+            &self.services,
+            |s| self.upstreams.get(s).map_or(0.0, |up| up.2.1 as f64),
+        )?;
+        page.by_service(
+            ("upstream_endpoints_ejected", None),
+            "Endpoints left out after failures, added up over the workers.",
+            &self.services,
+            |s| self.sum.read(Shape::ejected(s)) as f64,
+        )?;
+        page.by_service(
+            ("upstream_breakers_open", None),
+            "Workers that leave the service alone.",
+            &self.services,
+            |s| self.sum.read(Shape::breaker(s)) as f64,
         )
     }
 

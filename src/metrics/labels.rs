@@ -67,6 +67,8 @@ pub enum CloseReason {
     AddressFull,
     /// TLS's handshake was refused, broken off or too slow.
     TlsHandshake,
+    /// It did not begin with a PROXY protocol header that may be believed (`PROXY_PROTOCOL`).
+    ProxyHeader,
     /// A panic was caught around this connection.
     Panic,
     /// The socket failed in another way.
@@ -75,7 +77,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of the label index.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::ClientClosed,
         Self::ClientReset,
         Self::KeepAliveOff,
@@ -92,6 +94,7 @@ impl CloseReason {
         Self::Overload,
         Self::AddressFull,
         Self::TlsHandshake,
+        Self::ProxyHeader,
         Self::Panic,
         Self::Failed,
     ];
@@ -115,6 +118,7 @@ impl CloseReason {
             Self::Overload => "overload",
             Self::AddressFull => "address_full",
             Self::TlsHandshake => "tls_handshake",
+            Self::ProxyHeader => "proxy_header",
             Self::Panic => "panic",
             Self::Failed => "failed",
         }
@@ -197,12 +201,18 @@ pub enum UpstreamEvent {
     Malformed,
     /// The connection broke with a response under way.
     Broken,
-    /// A request was sent again, because the pooled connection had died before its first response byte.
+    /// A request was sent again, because the connection had died before its first response byte.
     Retried,
+    /// An endpoint was left out after failures.
+    Ejected,
+    /// The breaker opened, or stayed open after a trial.
+    BreakerOpened,
+    /// A request was refused because the breaker was open (503).
+    BreakerRefused,
 }
 
 impl UpstreamEvent {
-    pub(super) const LABELS: [&'static str; 8] = [
+    pub(super) const LABELS: [&'static str; 11] = [
         "connected",
         "reused",
         "connect_failed",
@@ -211,5 +221,13 @@ impl UpstreamEvent {
         "malformed",
         "broken",
         "retried",
+        "ejected",
+        "breaker_opened",
+        "breaker_refused",
     ];
 }
+
+/// What the exchange of leases counts.
+pub const LEASE_EVENTS: [&str; 9] = [
+    "calls", "waited", "lost", "repeated", "short", "granted", "returned", "expired", "owed",
+];

@@ -1,7 +1,9 @@
 //! What the whole process is at this moment: healthy upstreams, draining, driver. Not a history (the counters are) and not
 //! a decision. Invariant: plain atomics that any thread may read; each says who writes it.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use super::labels::LEASE_EVENTS;
 
 /// What drives the workers' I/O.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub struct State {
     draining: AtomicBool,
     /// Written by the control thread: Redis answers.
     redis: AtomicBool,
+    /// Written by the control thread: what the exchange of leases has done, in the order of `LEASE_EVENTS`; all 0 without one.
+    leases: [AtomicU64; LEASE_EVENTS.len()],
     /// Written by the gateway: what the workers run on.
     driver: AtomicU8,
     /// Written by the control thread, in the order of `Config::services`.
@@ -50,6 +54,7 @@ impl State {
             probed: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             redis: AtomicBool::new(false),
+            leases: Default::default(),
             driver: AtomicU8::new(Driver::Unknown as u8),
             services: (0..services).map(|_| ServiceState::default()).collect(),
         }
@@ -90,6 +95,18 @@ impl State {
         self.redis.store(connected, Relaxed);
     }
 
+    /// What the exchange of leases has done, in the order of `LEASE_EVENTS`.
+    pub fn leases(&self) -> [u64; LEASE_EVENTS.len()] {
+        std::array::from_fn(|at| self.leases.get(at).map_or(0, |count| count.load(Relaxed)))
+    }
+
+    /// Says what the exchange of leases has done.
+    pub fn put_leases(&self, counts: [u64; LEASE_EVENTS.len()]) {
+        for (place, count) in self.leases.iter().zip(counts) {
+            place.store(count, Relaxed);
+        }
+    }
+
     /// What drives the workers.
     pub fn driver(&self) -> Driver {
         match self.driver.load(Relaxed) {
@@ -120,16 +137,19 @@ impl State {
     }
 }
 
-/// What the last probe of one service found.
+/// What the last probes of one service's endpoints found.
 #[derive(Debug, Default)]
 pub struct ServiceState {
     healthy: AtomicBool,
     /// Nanoseconds of the last good probe; 0 before the first.
     latency_ns: AtomicU64,
+    /// Addresses probed in the last round, and those of them that are well.
+    endpoints: AtomicUsize,
+    endpoints_healthy: AtomicUsize,
 }
 
 impl ServiceState {
-    /// The last probe was answered 2xx in time; false before the first.
+    /// An endpoint answered its last probe 2xx in time; false before the first.
     pub fn healthy(&self) -> bool {
         self.healthy.load(Relaxed)
     }
@@ -137,6 +157,20 @@ impl ServiceState {
     /// How long the last good probe took, connect included.
     pub fn latency_ns(&self) -> u64 {
         self.latency_ns.load(Relaxed)
+    }
+
+    /// How many endpoints were probed in the last round, and how many of them were well.
+    pub fn endpoints(&self) -> (usize, usize) {
+        (
+            self.endpoints.load(Relaxed),
+            self.endpoints_healthy.load(Relaxed),
+        )
+    }
+
+    /// A round of probes has ended.
+    pub fn put_endpoints(&self, probed: usize, healthy: usize) {
+        self.endpoints.store(probed, Relaxed);
+        self.endpoints_healthy.store(healthy, Relaxed);
     }
 
     /// A probe was answered well.

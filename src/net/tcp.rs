@@ -113,6 +113,16 @@ impl TcpParked {
     }
 }
 
+impl From<OwnedFd> for TcpParked {
+    /// A plain connection.
+    fn from(fd: OwnedFd) -> Self {
+        Self {
+            fd: Some(fd),
+            session: None,
+        }
+    }
+}
+
 impl Drop for TcpParked {
     fn drop(&mut self) {
         if let (Some(session), Some(fd)) = (&self.session, self.fd()) {

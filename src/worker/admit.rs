@@ -64,13 +64,27 @@ pub enum Admitted {
     /// A CORS preflight: no token, no charge.
     Preflight,
     /// Its limits are not known here: the store is to be asked, and the request judged again with what it said.
-    Ask(Box<Claim>),
+    Ask(Box<Asking>),
+}
+
+/// A request that has to ask the store.
+#[derive(Debug)]
+pub struct Asking {
+    pub(super) claim: Box<Claim>,
+    /// It is under way while it waits.
+    in_flight: InFlight,
+}
+
+/// What came of the limits.
+enum Charged {
+    Permit(Permit, InFlight),
+    Ask(Box<Asking>),
 }
 
 /// What the store said to a request that had to ask.
 #[derive(Debug)]
 pub struct Heard {
-    pub(super) claim: Box<Claim>,
+    pub(super) asking: Box<Asking>,
     pub(super) ip: Option<Verdict>,
     pub(super) organization: Option<Verdict>,
 }
@@ -140,10 +154,10 @@ pub struct Checks {
     pub limits: limit::Core,
     /// Verified tokens.
     pub tokens: identity::Cache,
-    /// Who is here, over all workers.
-    pub presence: Arc<Presence>,
     /// For the request that is judged next: it has asked.
     pub heard: Option<Heard>,
+    /// Who is here, over all workers.
+    pub presence: Arc<Presence>,
 }
 
 /// DESIGN section 3, "A request's way": each step's refusal is final. `C` is read afresh for each limit: a slice's tokens end
@@ -182,15 +196,17 @@ pub fn admit<C: Clock>(
             }
             match charge::<C>(None, ip, checks, heard)? {
                 Outcome::Permit(permit) => Ok(Admitted::Own(None, Some(permit))),
-                Outcome::Ask(claim) => Ok(Admitted::Ask(claim)),
+                Outcome::Ask(claim) => Ok(Admitted::Ask(Box::new(Asking {
+                    claim,
+                    in_flight: InFlight::default(),
+                }))),
             }
         }
         Match::Upstream(hit) => {
-            let (identity, outcome, in_flight) =
-                check::<C>(request, ip, hit.public, rules, checks, heard)?;
-            let permit = match outcome {
-                Outcome::Permit(permit) => permit,
-                Outcome::Ask(claim) => return Ok(Admitted::Ask(claim)),
+            let (identity, outcome) = check::<C>(request, ip, hit.public, rules, checks, heard)?;
+            let (permit, in_flight) = match outcome {
+                Charged::Permit(permit, in_flight) => (permit, in_flight),
+                Charged::Ask(asking) => return Ok(Admitted::Ask(asking)),
             };
             let (service, route) = (hit.rule.service, hit.index);
             Ok(Admitted::Forward(Ticket {
@@ -202,9 +218,9 @@ pub fn admit<C: Clock>(
             }))
         }
         Match::None => {
-            let (identity, outcome, _) = check::<C>(request, ip, false, rules, checks, heard)?;
-            if let Outcome::Ask(claim) = outcome {
-                return Ok(Admitted::Ask(claim));
+            let (identity, outcome) = check::<C>(request, ip, false, rules, checks, heard)?;
+            if let Charged::Ask(asking) = outcome {
+                return Ok(Admitted::Ask(asking));
             }
             Err(Refused {
                 identity,
@@ -222,7 +238,7 @@ fn check<C: Clock>(
     rules: &Rules,
     checks: &mut Checks,
     heard: Option<Heard>,
-) -> Result<(Option<Arc<Identity>>, Outcome, InFlight), Refused> {
+) -> Result<(Option<Arc<Identity>>, Charged), Refused> {
     if heard.is_none() {
         checks.limits.peek_ip(ip, COST, &C::now_ns)?;
     }
@@ -239,11 +255,16 @@ fn check<C: Clock>(
         (false, false) => identify::<C>(request, rules, checks).ok(),
     };
     let organization = identity.as_deref().and_then(Identity::organization_key);
-    // Before the tokens are taken: a refused request takes none.
-    let begins = organization.map_or_else(
-        || Ok(InFlight::default()),
-        |id| checks.presence.organization_begins(id),
-    );
+    // Before the tokens are taken: a refused request takes none. Whoever has asked the store has begun already.
+    let (heard, begun) = heard.map_or((None, None), |mut heard| {
+        let begun = std::mem::take(&mut heard.asking.in_flight);
+        (Some(heard), Some(begun))
+    });
+    let begins = match (begun, organization) {
+        (Some(begun), _) => Ok(begun),
+        (None, Some(id)) => checks.presence.organization_begins(id),
+        (None, None) => Ok(InFlight::default()),
+    };
     let Ok(in_flight) = begins else {
         let what = "Your organization has too many requests under way (MAX_IN_FLIGHT_PER_ORG)";
         return Err(Refused {
@@ -253,7 +274,11 @@ fn check<C: Clock>(
     };
     let organization = organization.map(OrgKey::new);
     match charge::<C>(organization, ip, checks, heard) {
-        Ok(outcome) => Ok((identity, outcome, in_flight)),
+        Ok(Outcome::Permit(permit)) => Ok((identity, Charged::Permit(permit, in_flight))),
+        Ok(Outcome::Ask(claim)) => {
+            let asking = Box::new(Asking { claim, in_flight });
+            Ok((identity, Charged::Ask(asking)))
+        }
         Err(refusal) => Err(Refused {
             identity,
             ..Refused::from(refusal)
@@ -271,10 +296,10 @@ fn charge<C: Clock>(
     let limits = &mut checks.limits;
     match heard {
         Some(Heard {
-            claim,
+            asking,
             ip,
             organization,
-        }) => limits.conclude(claim, ip, organization, &C::now_ns),
+        }) => limits.conclude(asking.claim, ip, organization, &C::now_ns),
         None => limits.request(organization, Some(ip), COST, &C::now_ns),
     }
 }

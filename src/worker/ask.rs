@@ -24,10 +24,11 @@ pub(super) async fn ask<S: Stream>(
     shard: &Shard<S>,
 ) -> Decision {
     let Wait {
-        claim,
+        asking,
         started_ns,
         length,
     } = *wait;
+    let claim = &asking.claim;
     let asked = |key: Option<Key>| key.map(|key| post(key, claim.cost(), shard));
     let (ip, organization) = (asked(claim.ip()), asked(claim.organization()));
     let answers = async { (verdict(ip).await, verdict(organization).await) };
@@ -41,7 +42,7 @@ pub(super) async fn ask<S: Stream>(
     };
     let (ip, organization) = heard.unwrap_or((None, None));
     shard.checks.borrow_mut().heard = Some(Heard {
-        claim,
+        asking,
         ip: ip.or_else(unasked),
         organization: organization.or_else(unasked),
     });

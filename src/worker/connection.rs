@@ -159,6 +159,7 @@ impl<S: Stream> Client<S> {
             | CloseReason::UpstreamClosed
             | CloseReason::TokenExpired
             | CloseReason::TlsHandshake
+            | CloseReason::ProxyHeader
             | CloseReason::Panic
             | CloseReason::Failed => false,
         };

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::admit::{Admitted, Refused, Ticket, admit, client_address};
+use super::admit::{Admitted, Asking, Refused, Ticket, admit, client_address};
 use super::answer::{Answer, Content, Facts, OwnRequest};
 use super::connection::Client;
 use super::draft::Draft;
@@ -13,7 +13,6 @@ use super::relay::{Body, Cut};
 use super::shard::Shard;
 use crate::config::Snapshot;
 use crate::http1::{self, Method, Name, Request, RequestBody, Scratch};
-use crate::limit::Claim;
 use crate::mailbox::Caller;
 use crate::metrics::{self, LimitOutcome, LimitPolicy};
 use crate::net::{Buf, Reader, Stream};
@@ -45,7 +44,7 @@ pub(super) struct Exchange {
 
 /// A request that waits for the store, once or (for its organization) twice.
 pub(super) struct Wait {
-    pub(super) claim: Box<Claim>,
+    pub(super) asking: Box<Asking>,
     pub(super) started_ns: u64,
     /// Of the head.
     pub(super) length: usize,
@@ -213,15 +212,7 @@ fn judge<S: Stream>(
             };
             own(request, caller, facts, body.unframed(), withheld)
         }
-        Ok(Admitted::Ask(claim)) => {
-            let started_ns = facts.started_ns;
-            shard.discard(facts);
-            Decision::Wait(Box::new(Wait {
-                claim,
-                started_ns,
-                length: 0,
-            }))
-        }
+        Ok(Admitted::Ask(asking)) => wait(asking, facts, shard),
         Ok(Admitted::Preflight) => {
             // The identifier's line stays; a preflight's own fields replace the ordinary ones.
             facts.own.truncate(heads::first_line(&facts.own).len());
@@ -238,6 +229,17 @@ fn judge<S: Stream>(
             answer(facts, Content::Reject(reject), body, withheld)
         }
     }
+}
+
+/// Nothing is kept of a request that is judged again but when it came.
+fn wait<S: Stream>(asking: Box<Asking>, facts: Facts, shard: &Shard<S>) -> Decision {
+    let started_ns = facts.started_ns;
+    shard.discard(facts);
+    Decision::Wait(Box::new(Wait {
+        asking,
+        started_ns,
+        length: 0,
+    }))
 }
 
 fn answer(facts: Facts, content: Content, pending: Body, withheld: bool) -> Decision {

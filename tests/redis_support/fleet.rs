@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::weather::{Mistake, Random, Weather};
+
 use dbpower_gateway::limit::{
     Call, CallId, Claim, Core, Exchange, IpKey, Key, Letter, Node, OnOutage, OrgKey, Outcome,
     Reply, SCRIPT, Settings, Verdict,
@@ -15,65 +17,6 @@ pub(crate) const SECOND: u64 = 1_000 * MS;
 /// How long a node waits for a reply.
 const CALL_MAX: u64 = 50 * MS;
 const TICK: u64 = 20 * MS;
-
-/// A mistake planted in a run, by its number in LIMITS.md section 8.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mistake {
-    None,
-    /// 1: refill up to C instead of C - out.
-    RefillToC,
-    /// 3: a lease's end is what the node thinks it is: half a second after the store's.
-    EndByNode,
-    /// 6: what is given back has not left the pool, and can be spent until the reply.
-    ReturnAndSpend,
-}
-
-/// What goes wrong in a run, in thousandths of calls or of steps.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Weather {
-    pub(crate) lost: u64,
-    pub(crate) repeated: u64,
-    pub(crate) delay_max_us: u64,
-    pub(crate) crash: u64,
-    pub(crate) cut: u64,
-    pub(crate) flush: u64,
-    /// Of Redis, backwards only: forwards costs what section 2 says.
-    pub(crate) clock_step: u64,
-}
-
-pub(crate) const CALM: Weather = Weather {
-    lost: 0,
-    repeated: 0,
-    delay_max_us: 1_000,
-    crash: 0,
-    cut: 0,
-    flush: 0,
-    clock_step: 0,
-};
-
-/// xorshift64*.
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) % end.max(1)
-    }
-
-    pub(crate) fn thousandths(&mut self, n: u64) -> bool {
-        self.below(1_000) < n
-    }
-
-    pub(crate) fn index(&mut self, end: usize) -> usize {
-        usize::try_from(self.below(end as u64)).unwrap_or(0)
-    }
-}
 
 /// A request that waits for verdicts.
 struct Pending {
@@ -409,9 +352,10 @@ impl Fleet {
         }
         let (mut numbers, mut epoch) = (Vec::new(), String::new());
         for value in values {
-            match value {
-                redis::Value::Int(number) => numbers.push(number),
-                other => epoch = redis::from_redis_value(other).expect("text"),
+            if let redis::Value::Int(number) = value {
+                numbers.push(number);
+            } else {
+                epoch = redis::from_redis_value(value).expect("text");
             }
         }
         let id = call.id;
@@ -551,10 +495,5 @@ impl Fleet {
             (out > 0).then_some((exp + self.redis_back_ms - 1_800_000_000_000) * MS)
         });
         ends.filter(|end| *end > self.now).min()
-    }
-
-    /// Keys that node `at` has a slot for.
-    pub(crate) fn keys(&self, at: usize) -> usize {
-        self.members[at].node.keys()
     }
 }

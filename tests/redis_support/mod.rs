@@ -2,17 +2,26 @@
 //! Invariant: nothing outlives the test, and no two tests share a server.
 #![allow(
     dead_code,
+    unused_imports,
     reason = "each test file compiles this module for itself and uses its own part"
 )]
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
     reason = "a test may fail loudly"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a server is a part of the outside world: it is polled, with a clock and sleeps"
 )]
 
 pub(crate) mod call;
 pub(crate) mod fleet;
+pub(crate) mod weather;
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -43,7 +52,12 @@ impl Server {
 
     /// An empty server with more arguments.
     pub(crate) fn with(arguments: &[&str]) -> Self {
-        let mut server = Self::absent(free_port());
+        Self::on(free_port(), arguments)
+    }
+
+    /// As `with`, on a port of one's choice.
+    pub(crate) fn on(port: u16, arguments: &[&str]) -> Self {
+        let mut server = Self::absent(port);
         server.arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
         server.run();
         server

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, RedisResult, Value};
 
@@ -157,7 +157,7 @@ impl Link {
         Ok(())
     }
 
-    /// Buckets in the store, some at a time: the next cursor (0: done) and their names. Of a cluster only one node's.
+    /// Buckets in the store, some at a time: the next cursor (0: done) and their names.
     pub(super) async fn scan(self, cursor: u64) -> Result<(u64, Vec<String>), Reason> {
         let mut command = redis::cmd("SCAN");
         command
@@ -249,7 +249,7 @@ async fn pipeline(
     for (value, call) in values.iter_mut().zip(calls) {
         if is_unknown(value) {
             let again = eval(call, "EVAL", limit::SCRIPT);
-            *value = connection.req_packed_command(&again).await;
+            *value = again.query_async(&mut connection).await;
         }
     }
     Ok(values)
@@ -268,10 +268,10 @@ async fn singly(
             let (mut connection, sha) = (connection.clone(), Arc::clone(&sha));
             tokio::spawn(async move {
                 let known = eval(&call, "EVALSHA", &sha);
-                let value = connection.req_packed_command(&known).await;
+                let value = known.query_async(&mut connection).await;
                 if is_unknown(&value) {
                     let again = eval(&call, "EVAL", limit::SCRIPT);
-                    return connection.req_packed_command(&again).await;
+                    return again.query_async(&mut connection).await;
                 }
                 value
             })
@@ -293,11 +293,10 @@ fn read(value: Value) -> Result<Reply, Reason> {
     let mut numbers = Vec::with_capacity(values.len());
     let mut epoch = String::new();
     for value in values {
-        match value {
-            Value::Int(number) => numbers.push(number),
-            Value::BulkString(text) => epoch = String::from_utf8(text).map_err(|_| unreadable())?,
-            Value::SimpleString(text) => epoch = text,
-            _ => return Err(unreadable()),
+        if let Value::Int(number) = value {
+            numbers.push(number);
+        } else {
+            epoch = redis::from_redis_value(value).map_err(|_| unreadable())?;
         }
     }
     Reply::read(&numbers, &epoch).ok_or_else(unreadable)

@@ -150,6 +150,7 @@ impl Task {
                 });
             }
         }
+        self.state.put_leases(self.exchange.traffic().counts());
         for (reply, verdict) in self.exchange.answers() {
             // Whoever does not wait any more has been answered otherwise.
             let _ = reply.send(verdict);
@@ -193,8 +194,8 @@ impl Task {
     fn say_away(&mut self, why: Reason) {
         self.state.put_redis(false);
         if self.told.as_ref() != Some(&why) {
-            let policy = self.store.policy;
-            tracing::warn!(reason = why, ?policy, nodes = self.nodes, "Redis is away");
+            let policy = self.store.policy.label();
+            tracing::warn!(reason = why, policy, nodes = self.nodes, "Redis is away");
             self.told = Some(why);
         }
     }
@@ -256,6 +257,8 @@ impl Task {
 
     fn hear(&mut self, news: News) {
         match news {
+            // No one node of a cluster can be asked for all keys: each gateway resets those it knows.
+            News::Reset(None) if self.store.cluster => self.exchange.reset_known(),
             News::Reset(key) => self.exchange.reset_elsewhere(key.as_deref()),
             News::Report(key) => self.exchange.report(&key),
             News::Limits => {
@@ -274,6 +277,11 @@ impl Task {
 
     /// Every bucket of the store, some at a time; this node's own caches at once.
     fn reset_all(&mut self, done: oneshot::Sender<()>) {
+        if self.store.cluster {
+            self.exchange.reset_known();
+            let _ = done.send(());
+            return;
+        }
         self.exchange.reset_elsewhere(None);
         let Some(link) = self.link.clone() else {
             return;

@@ -25,7 +25,8 @@ fn health_has_the_seeds_fields_in_the_seeds_order() {
         get(200),
         "{\"status\":\"degraded\",\"service\":\"dbpower-api-gateway\",\"version\":\"1.0.0\",\
          \"backend\":\"http://backend:8000\",\"ai_analyzer\":\"http://ai-analyzer:8001/api/v1\",\"redis\":false,\
-         \"backend_healthy\":false,\"ai_analyzer_healthy\":false,\"driver\":\"io_uring\"}"
+         \"backend_healthy\":false,\"ai_analyzer_healthy\":false,\"driver\":\"io_uring\",\
+         \"limits\":\"memory\"}"
     );
     stage.state.service(0).unwrap().put_healthy(5);
     assert!(get(200).contains("\"degraded\""), "one of two");

@@ -3,6 +3,12 @@
 //! Invariants: what this node may spend is at most what the store counts as out for it; at most one call per key is in flight; a
 //! request that asks is answered by the reply to its call, or as soon as the store is known to be away.
 //!
+//! For every key and every t seconds all cores of all nodes together admit at most C + L*t/60 tokens. Let H be the tokens that somebody
+//! may still spend: in slots, in slices, in replies under way. The store keeps level + out <= C, and out counts every granted token
+//! until its node has said spent or returned or its lease has ended, so H <= out and P = level + H <= C. An admission lowers P by its
+//! cost; only refill raises it: a grant and a return move tokens between level and H; a report, a lost reply, a crash and an ended
+//! lease lower H or leave it. Hence admitted(s, e) <= P(s) - P(e) + refill(s, e) <= C + L*t/60.
+//!
 //! The owner calls `ask` and its kin, sends what `calls` gives, feeds back `reply` or `put_away`, and hands out `answers`.
 mod build;
 mod call;
@@ -93,6 +99,24 @@ pub struct Traffic {
     pub expired: u64,
     /// Tokens admitted without a lease.
     pub owed: u64,
+}
+
+impl Traffic {
+    /// In the order of the fields.
+    #[must_use]
+    pub fn counts(&self) -> [u64; 9] {
+        [
+            self.calls,
+            self.waited,
+            self.lost,
+            self.repeated,
+            self.short,
+            self.granted,
+            self.returned,
+            self.expired,
+            self.owed,
+        ]
+    }
 }
 
 /// The exchange of one node. `R` is where an answer goes.
@@ -227,6 +251,18 @@ impl<R> Exchange<R> {
         };
         for hash in hashes {
             self.forget_refusals(hash);
+        }
+    }
+
+    /// Fills every bucket that this node knows, here and in the store.
+    pub fn reset_known(&mut self) {
+        let hashes: Vec<Hash> = self.sites.keys().copied().collect();
+        for hash in hashes {
+            self.forget_refusals(hash);
+            if let Some(site) = self.sites.get_mut(&hash) {
+                site.reset = true;
+            }
+            self.mark_ready(hash);
         }
     }
 

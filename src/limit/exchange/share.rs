@@ -16,6 +16,18 @@ pub enum OnOutage {
     Open,
 }
 
+impl OnOutage {
+    /// The name in the setting and in `/health`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Share => "share",
+            Self::Closed => "closed",
+            Self::Open => "open",
+        }
+    }
+}
+
 /// A local bucket of capacity floor(C/N), refilled at L/N. Counted in 1/(W*N) tokens, so that L come per ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Share {
