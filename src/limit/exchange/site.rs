@@ -59,6 +59,8 @@ pub(super) struct Site<R> {
     /// What the node held after the last reply.
     pub(super) held_then: u32,
     pub(super) share: Option<Share>,
+    /// The slot holds tokens of the share (or of nobody, if all is open), and no lease.
+    pub(super) is_advanced: bool,
     pub(super) reset: bool,
     pub(super) is_ready: bool,
     pub(super) due_ns: Option<u64>,
@@ -82,6 +84,7 @@ impl<R> Site<R> {
             refusals: 0,
             held_then: 0,
             share: None,
+            is_advanced: false,
             reset: false,
             is_ready: false,
             due_ns: None,
