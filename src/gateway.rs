@@ -148,10 +148,10 @@ fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError
         presence: Arc::new(Presence::new(presence_bounds(config, descriptors))),
         metrics: Arc::new(Registry::new(config.workers, &prefixes, &names)),
         state: Arc::new(State::new(config.services.len())),
-        snapshot: Arc::new(ArcSwap::from_pointee(Snapshot {
-            addresses: addresses.collect(),
+        snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::new(
             rules,
-        })),
+            addresses.collect(),
+        ))),
     };
     shared.state.put_driver(match driver {
         net::Driver::IoUring(_) => metrics::Driver::IoUring,

@@ -19,7 +19,8 @@
 //! * **Cold wing**, [`control`]: health, documentation, metrics, limit info and reset, DNS, health probes, and the threads that
 //!   write the logs. No proxied request waits for it.
 //! * **Pure rooms**: [`http1`] (heads, framing, chunks), [`route`], [`cors`], [`forwarded`] (the client's address), [`identity`]
-//!   (JWT), [`limit`], [`presence`] (who is here), [`reject`] (every refusal's answer), [`access_log`], [`metrics`]. Values in, values out: no I/O, no
+//!   (JWT), [`limit`], [`balance`] (which endpoint is asked next), [`presence`] (who is here), [`reject`] (every refusal's answer),
+//!   [`proxy_protocol`], [`access_log`], [`metrics`]. Values in, values out: no I/O, no
 //!   clock, and none knows another.
 //! * **Ground**, [`net`]: the only room that names monoio, reads a clock, or holds `unsafe`.
 //! * Beside the way of a request: [`mailbox`] (the letters between the wings), [`demo`] (services to try the gateway with),
@@ -88,6 +89,7 @@
 #![deny(unsafe_code)]
 
 pub mod access_log;
+pub mod balance;
 pub mod cli;
 pub mod config;
 pub mod control;
@@ -102,6 +104,7 @@ pub mod mailbox;
 pub mod metrics;
 pub mod net;
 pub mod presence;
+pub mod proxy_protocol;
 pub mod reject;
 pub mod route;
 pub mod testing;

@@ -129,6 +129,15 @@ impl Reject {
         }
     }
 
+    /// 503: requests to the service have failed for a while, so it is not asked.
+    pub fn left_alone(service: &str, retry_after_s: u32) -> Self {
+        let message = format!("The {service} service is unavailable");
+        Self {
+            extra: Extra::RetryAfter(retry_after_s),
+            ..Self::new(503, "Service Unavailable", message)
+        }
+    }
+
     /// 504: the service took too long.
     pub fn gateway_timeout(service: &str, what: &str) -> Self {
         Self::new(
@@ -233,6 +242,11 @@ mod tests {
                 Reject::unauthorized("Token has expired", true),
                 r#"{"error":"Unauthorized","message":"Token has expired"}"#,
                 "WWW-Authenticate: Bearer error=\"invalid_token\"\r\n",
+            ),
+            (
+                Reject::left_alone("backend", 5),
+                r#"{"error":"Service Unavailable","message":"The backend service is unavailable"}"#,
+                "Retry-After: 5\r\n",
             ),
             (
                 Reject::not_found(),

@@ -11,7 +11,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dbpower_gateway::config::{Config, Sources};
+use dbpower_gateway::config::{Config, Service, Sources};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -103,6 +103,37 @@ fn toml_problems_have_lines() {
             "{text}: {problems:#?}"
         );
     }
+}
+
+#[test]
+fn urls_may_be_lists() {
+    let config = from_toml(
+        "backend_url = ['http://one:81', 'http://two:82']\n\
+         [[routes]]\nprefix = '/reports'\nurl = ['http://three/in', 'http://four/in']\n\
+         [[routes]]\nprefix = '/files'\nurl = 'http://five,http://six'",
+    )
+    .unwrap();
+    let urls: Vec<String> = config.services.iter().map(Service::urls).collect();
+    assert_eq!(
+        urls,
+        [
+            "http://one:81,http://two:82",
+            "http://ai-analyzer:8001",
+            "http://three/in,http://four/in",
+            "http://five,http://six"
+        ]
+    );
+    let problems = from_toml(
+        "[[routes]]\nprefix = '/a'\nurl = ['http://one/x', 'http://two/y']\nname = ['b']",
+    )
+    .unwrap_err();
+    assert_eq!(problems.len(), 2, "{problems:#?}");
+    assert!(
+        problems[0].contains("name must be a string"),
+        "{problems:#?}"
+    );
+    let differ = "all with the same path (http://one/x and http://two/y differ)";
+    assert!(problems[1].contains(differ), "{problems:#?}");
 }
 
 #[test]

@@ -55,9 +55,9 @@ fn defaults_are_those_of_the_predecessor() {
             let time = service.response_timeout.as_secs();
             (
                 service.name.as_str(),
-                service.host.as_str(),
-                service.port,
-                service.authority.as_str(),
+                service.endpoints[0].host.as_str(),
+                service.endpoints[0].port,
+                service.authority(),
                 path,
                 time,
             )
@@ -294,13 +294,36 @@ fn service_urls() {
         let config = load(&[("BACKEND_URL", url)]).unwrap();
         let service = &config.services[0];
         let read = (
-            service.host.as_str(),
-            service.port,
-            service.authority.as_str(),
+            service.endpoints[0].host.as_str(),
+            service.endpoints[0].port,
+            service.authority(),
             service.base_path.as_str(),
         );
         assert_eq!(read, (host, port, authority, base_path), "{url}");
     }
+    let several = "http://one/a/, http://10.0.0.2:81/a,http://[::1]:82/a";
+    let config = load(&[("AI_ANALYZER_URL", several)]).unwrap();
+    let service = &config.services[1];
+    let read: Vec<_> = service
+        .endpoints
+        .iter()
+        .map(|endpoint| (endpoint.host.as_str(), endpoint.port))
+        .collect();
+    assert_eq!(read, [("one", 80), ("10.0.0.2", 81), ("::1", 82)]);
+    assert_eq!(
+        (service.authority(), service.base_path.as_str()),
+        ("one", "/a")
+    );
+    assert_eq!(
+        service.urls(),
+        "http://one/a,http://10.0.0.2:81/a,http://[::1]:82/a"
+    );
+    let literal: Vec<String> = service
+        .literal_addresses()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(literal, ["10.0.0.2:81", "[::1]:82"]);
     for url in [
         "redis://r",
         "redis://:p%40ss@r:1/3",

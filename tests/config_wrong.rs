@@ -143,6 +143,22 @@ const WRONG: &[(&str, &str, &str)] = &[
         "http://backend/#top",
         "without a query or a fragment",
     ),
+    (
+        "BACKEND_URL",
+        "http://one/a,http://two:81/b",
+        "all with the same path (http://one/a and http://two:81/b differ)",
+    ),
+    (
+        "BACKEND_URL",
+        "http://one,http://two,http://one:80/",
+        "must be different URLs (http://one is there twice)",
+    ),
+    (
+        "BACKEND_URL",
+        "http://one, two:80",
+        "must be http://host[:port][/path]",
+    ),
+    ("BACKEND_URL", ",", "must be http://host[:port][/path]"),
     ("BACKEND_URL", "http://backend/a/../b", "with a plain path"),
     ("BACKEND_URL", "http://backend/a%2fb", "with a plain path"),
     (
@@ -242,6 +258,17 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     ("CORS_ORIGINS", "*,https://a.example", "must be * alone"),
     ("CORS_ORIGINS", "a.example", "must be * alone"),
+    ("PROXY_PROTOCOL", "v2", "must be true or false"),
+    (
+        "BREAKER_FAILURES",
+        "-1",
+        "must be a whole number from 0 to 1000000; 0 is off",
+    ),
+    (
+        "BREAKER_OPEN_TIME",
+        "0",
+        "must be a number of seconds from 0.1 to 3600",
+    ),
     (
         "TRUSTED_PROXIES",
         "10.0.0.0/33",

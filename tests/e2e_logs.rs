@@ -227,3 +227,42 @@ fn a_fault_of_a_service_is_one_warning_with_its_name_and_no_secret() {
         "{log}"
     );
 }
+
+#[test]
+fn bytes_are_those_of_the_bodies_also_of_our_own_answers() {
+    let up = upstream();
+    let gw = one_worker().backend(&up).env("LOG_FORMAT", "json").start();
+    let admin = token().org(1).user(2).role("admin");
+    let reset = gw
+        .post("/admin/rate-limit/reset")
+        .bearer(&admin)
+        .json(&serde_json::json!({"organization_id": 1}));
+    let asks = [
+        ("/livez?a", gw.get("/livez?a"), 0),
+        ("/none", gw.get("/none").bearer(&admin), 0),
+        (
+            "/admin/rate-limit/reset",
+            reset,
+            "{\"organization_id\":1}".len(),
+        ),
+    ];
+    for (path, ask, bytes_in) in asks {
+        let answer = ask.send();
+        let id = answer.must("X-Request-ID").to_owned();
+        let line = gw.log_line(path, |line| line.contains(&id));
+        let line: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(line["bytes_out"], answer.body.len(), "{line}");
+        assert_eq!(line["bytes_in"], bytes_in, "{line}");
+    }
+}
+
+#[test]
+fn a_warning_without_a_detail_has_none() {
+    let gw = one_worker().start();
+    let token = token().org(1).user(2);
+    assert_eq!(gw.get("/api/v1/x").bearer(&token).send().status, 502);
+    let line = gw.log_line("the warning", |line| {
+        line.contains("refused the connection")
+    });
+    assert!(!line.contains("detail"), "{line}");
+}

@@ -194,3 +194,61 @@ fn over_the_bound_with_none_idle_a_new_connection_is_503() {
         );
     }
 }
+
+/// A gateway whose every limit is short, and whose only worker counts.
+fn short() -> support::Plan {
+    let plan = plan().env("GATEWAY_WORKERS", 1).env("IDLE_TIMEOUT", "0.4");
+    ["HEAD", "BODY", "READ", "WRITE", "RESPONSE"]
+        .iter()
+        .fold(plan, |plan, name| {
+            plan.env(&format!("{name}_TIMEOUT"), "0.4")
+        })
+}
+
+#[test]
+fn each_limit_is_counted_under_its_name() {
+    let up = upstream().script(|exchange| {
+        if exchange.seen().target().ends_with("/half") {
+            exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+            exchange.gone();
+            return Next::Close;
+        }
+        if exchange.body().is_err() {
+            return Next::Close;
+        }
+        exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let piece = "x".repeat(1 << 16);
+        while exchange.chunk(&piece) {}
+        Next::Close
+    });
+    let gw = short().backend(&up).start();
+    let post = "POST /api/v1/open/x HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc";
+    let table = [
+        ("", "idle_timeout"),
+        ("GET / HT", "head_timeout"),
+        (post, "body_timeout"),
+        (&GET.replace("/x", "/half"), "upstream_broken"),
+        (GET, "write_timeout"),
+    ];
+    for (begun, reason) in table {
+        let label = format!("reason=\"{reason}\"");
+        let counted = || gw.metric("dbpower_connections_closed_total", &[&label]);
+        let before = counted();
+        let mut wire = gw.wire();
+        wire.send(begun);
+        until(reason, || counted() > before + 0.5);
+    }
+}
+
+#[test]
+fn the_body_of_an_own_endpoint_has_its_time() {
+    let gw = short().start();
+    let mut wire = gw.wire();
+    let token = support::token().role("admin").mint();
+    wire.send(format!(
+        "POST /admin/rate-limit/reset HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\
+         Content-Length: 20\r\n\r\n{{"
+    ));
+    let answer = wire.answer();
+    assert_eq!((answer.status, answer.says_close()), (408, true));
+}

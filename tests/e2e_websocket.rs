@@ -212,6 +212,23 @@ fn a_tunnel_is_counted_while_it_is_open_and_logged_at_its_end() {
 }
 
 #[test]
+fn a_tunnel_is_a_request_of_its_organization_as_long_as_it_is_open() {
+    let server = echo();
+    let plan = gateway().unlimited().env("MAX_IN_FLIGHT_PER_ORG", "1");
+    let gw = server.behind(plan).start();
+    let mut socket = tunnel(&gw);
+    let bearer = format!("Bearer {}", token().org(1).mint());
+    let again = || connect(&gw, WS, &[("authorization", &bearer)]);
+    assert_eq!(refused(again()), 503);
+    let other = format!("Bearer {}", token().org(2).mint());
+    assert!(connect(&gw, WS, &[("authorization", &other)]).is_ok());
+    socket.send(Message::text("still here")).unwrap();
+    assert_eq!(message(&mut socket), Message::text("still here"));
+    drop(socket);
+    until("its place to be free", || again().is_ok());
+}
+
+#[test]
 fn the_service_sees_who_calls_and_the_answer_carries_our_fields() {
     let server = echo();
     let gw = server.behind(gateway()).start();

@@ -383,7 +383,8 @@ fn a_peer_that_does_not_read_costs_a_buffer() {
         };
         assert!(taken < FLOOD, "the sender was stopped");
         let grown = gw.peak_kib() - before;
-        assert!(grown < 2048, "{grown} KiB for one tunnel");
+        // Far above a buffer, for the program's own pages count, and far below what was waiting to be sent.
+        assert!(grown < 16 * 1024, "{grown} KiB for one tunnel");
         assert!(gw.wire().serves_another(), "others are served meanwhile");
         done.send(()).unwrap();
     }
@@ -447,5 +448,5 @@ fn quiet_tunnels_cost_little() {
     tunnels.extend((0..300).map(|_| talk()));
     let grown = gw.rss_kib().saturating_sub(before);
     println!("{grown} KiB for 300 quiet tunnels");
-    assert!(grown < 300 * 12, "{grown} KiB for 300 quiet tunnels");
+    assert!(grown < 300 * 16, "{grown} KiB for 300 quiet tunnels");
 }

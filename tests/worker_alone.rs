@@ -36,7 +36,7 @@ fn worker(addresses: &[SocketAddr]) -> (u16, mailbox::Inbox) {
     let names = ["backend".to_owned(), "ai-analyzer".to_owned()];
     let setup = worker::Setup {
         index: 0,
-        snapshot: Arc::new(ArcSwap::from_pointee(Snapshot { rules, addresses })),
+        snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::new(rules, addresses))),
         limits: limit::Node::new(config::limit_settings(&config)),
         metrics: Arc::new(Registry::new(1, &names, &names)),
         state: Arc::new(State::new(2)),

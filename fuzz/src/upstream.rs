@@ -91,6 +91,7 @@ impl Gateway {
                     per_address_max: 0,
                     per_organization_max: 0,
                 })),
+                heard: None,
             },
             token,
         }

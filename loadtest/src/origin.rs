@@ -4,13 +4,16 @@ use std::io;
 use std::net::SocketAddr;
 
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
-use monoio::net::{TcpListener, TcpStream};
+use monoio::net::{ListenerOpts, TcpListener, TcpStream};
 
 const BODY_BYTES: usize = 1024;
 
 /// Answers every connection until the process is ended.
 pub(crate) async fn serve(port: u16) -> io::Result<()> {
-    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port)))?;
+    // A queue that a crowd does not overflow: each connection that the kernel drops is tried again a second later.
+    let options = ListenerOpts::new().backlog(4096);
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let listener = TcpListener::bind_with_config(address, &options)?;
     loop {
         let (connection, _) = listener.accept().await?;
         monoio::spawn(async move {

@@ -27,7 +27,8 @@ pub fn healthcheck(flags: &Raw) -> Outcome {
     let address = SocketAddr::new(reachable(listen.ip()), listen.port());
     // The exchange runs on a thread of its own, because only its total time matters and a socket limits single reads.
     let (report, verdict) = mpsc::channel();
-    std::thread::spawn(move || report.send(status(address)));
+    let proxy_protocol = config::load_proxy_protocol(flags);
+    std::thread::spawn(move || report.send(status(address, proxy_protocol)));
     match verdict.recv_timeout(LIMIT) {
         Ok(Ok(200)) => Outcome::done(String::new()),
         Ok(Ok(status)) => Outcome::failed(&format!("unhealthy: {address} answered {status}")),
@@ -48,14 +49,20 @@ fn reachable(ip: IpAddr) -> IpAddr {
     }
 }
 
-fn status(address: SocketAddr) -> Result<u16, String> {
+fn status(address: SocketAddr, proxy_protocol: bool) -> Result<u16, String> {
     let exchange = || {
         let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
         stream.set_read_timeout(Some(LIMIT))?;
         stream.set_write_timeout(Some(LIMIT))?;
         // In one write: formatted straight into the socket it would leave in several packets.
+        let header = if proxy_protocol {
+            // We speak for nobody: that needs nobody's trust.
+            "PROXY UNKNOWN\r\n"
+        } else {
+            ""
+        };
         let request =
-            format!("GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+            format!("{header}GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
         let mut piece = [0; 256];

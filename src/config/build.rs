@@ -53,6 +53,14 @@ pub fn listen_from_sources(sources: &Sources) -> Result<SocketAddr, Vec<Problem>
     only(reader, listen, &["GATEWAY_HOST", "GATEWAY_PORT"])
 }
 
+/// Only whether connections begin with a PROXY protocol header, for the same check.
+pub fn proxy_protocol_from_sources(sources: &Sources) -> bool {
+    let settled = sources.settle().map(Reader::new);
+    let wanted = settled.map(|mut reader| reader.read("PROXY_PROTOCOL", parse::boolean));
+    // A value that is wrong is complained about by whatever starts the gateway.
+    wanted.ok().flatten().unwrap_or(false)
+}
+
 /// Only the identity settings: minting a token needs no upstream.
 pub fn auth_from_sources(sources: &Sources) -> Result<Auth, Vec<Problem>> {
     let mut reader = Reader::new(sources.settle()?);
@@ -85,15 +93,22 @@ fn config(reader: &mut Reader) -> Option<Config> {
     let workers = sections::workers(reader);
     let bounds = sections::bounds(reader);
     let services = services::services(reader);
+    let breaker = sections::breaker(reader);
     let redis = sections::redis(reader);
     let auth = sections::auth(reader);
     let public_paths = reader.read_optional("PUBLIC_PATHS", parse::public_paths);
     let limits = sections::limits(reader);
     let cors_origins = reader.read("CORS_ORIGINS", parse::origins);
     let trusted_proxies = reader.read_optional("TRUSTED_PROXIES", parse::networks);
+    let proxy_protocol = reader.read("PROXY_PROTOCOL", parse::boolean);
     let timeouts = sections::timeouts(reader);
     let log = sections::log(reader);
     warn_of_open_doors(reader, public_paths.as_ref(), trusted_proxies.as_ref());
+    let believes_all = matches!(trusted_proxies, Some(None)) && proxy_protocol == Some(true);
+    if believes_all {
+        let open = "PROXY_PROTOCOL=true without TRUSTED_PROXIES: whoever reaches the port chooses the address it is limited by";
+        reader.warn(open.to_owned());
+    }
     // All parts were read; only now may the first missing one end it.
     let (services, routes) = services?;
     Some(Config {
@@ -101,6 +116,7 @@ fn config(reader: &mut Reader) -> Option<Config> {
         workers: workers?,
         ops: ops?,
         services,
+        breaker: breaker?,
         routes,
         redis: redis?,
         limits: limits?,
@@ -108,6 +124,7 @@ fn config(reader: &mut Reader) -> Option<Config> {
         cors_origins: cors_origins?,
         public_paths: public_paths?.unwrap_or_default(),
         trusted_proxies: trusted_proxies?.unwrap_or_default(),
+        proxy_protocol: proxy_protocol?,
         log: log?,
         timeouts: timeouts?,
         bounds: bounds?,

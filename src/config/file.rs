@@ -113,7 +113,7 @@ impl Reading<'_> {
             let hint = suggestion(&name.to_lowercase(), known.iter().map(String::as_str));
             return self.complain(line, &format!("unknown key {name}{hint}"));
         };
-        let is_list = row.kind == "LIST";
+        let is_list = matches!(row.kind.as_str(), "LIST" | "URLS");
         let found = value.get_ref();
         let text = if let (DeValue::Array(items), true) = (found, is_list) {
             list(items)
@@ -170,7 +170,9 @@ impl Reading<'_> {
         for (key, value) in in_order(table) {
             let line = line_of(self.text, key.span().start);
             let name = key.get_ref().as_ref();
-            match scalar(value.get_ref()) {
+            let urls = value.get_ref().as_array().filter(|_| name == "url");
+            let text = urls.map_or_else(|| scalar(value.get_ref()), list);
+            match text {
                 _ if !ROUTE_KEYS.contains(&name) => {
                     let hint = suggestion(&name.to_lowercase(), ROUTE_KEYS);
                     self.complain(line, &format!("unknown key {name} in [[routes]]{hint}"));

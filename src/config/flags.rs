@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
 
-/// Every setting of the gateway. `value_name` names the kind of a value; `LIST` may be an array in the TOML file.
+/// Every setting of the gateway. `value_name` names the kind of a value; `LIST` and `URLS` may be an array in the TOML file.
 #[derive(Debug, Args)]
 pub struct Flags {
     /// Where the gateway listens.
@@ -73,23 +73,29 @@ pub struct Listening {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Services")]
 pub struct Services {
-    /// Service behind `/api/v1/*`, the path is kept: `http://host[:port][/path]`
-    #[arg(long, env, default_value = "http://backend:8000", value_name = "URL")]
+    /// Service behind `/api/v1/*`, the path is kept: `http://host[:port][/path]`, several endpoints with commas between
+    #[arg(long, env, default_value = "http://backend:8000", value_name = "URLS")]
     pub backend_url: Option<OsString>,
     /// Path at the backend's root that answers 2xx while it is healthy
     #[arg(long, env, default_value = "/health", value_name = "PATH")]
     pub backend_health_path: Option<OsString>,
-    /// Service behind `/analyzer/*`, the prefix is stripped: `http://host[:port][/path]`
+    /// Service behind `/analyzer/*`, the prefix is stripped: `http://host[:port][/path]`, several with commas between
     #[arg(
         long,
         env,
         default_value = "http://ai-analyzer:8001",
-        value_name = "URL"
+        value_name = "URLS"
     )]
     pub ai_analyzer_url: Option<OsString>,
     /// Path at the analyzer's root that answers 2xx while it is healthy
     #[arg(long, env, default_value = "/health", value_name = "PATH")]
     pub ai_analyzer_health_path: Option<OsString>,
+    /// Requests to a service that fail in a row, within 10 s, until it is left alone (503), per worker; 0: never
+    #[arg(long, env, default_value = "20", value_name = "N")]
+    pub breaker_failures: Option<OsString>,
+    /// How long it is left alone; then one request at a time finds out whether it is back
+    #[arg(long, env, default_value = "5", value_name = "SECONDS")]
+    pub breaker_open_time: Option<OsString>,
     /// Redis that holds the limits of several gateways: `redis://[user:password@]host[:port][/db]`
     #[arg(long, env, default_value = "redis://redis:6379/0", value_name = "URL")]
     #[arg(hide_env_values = true)]
@@ -194,6 +200,9 @@ pub struct Clients {
     /// Proxies whose `X-Forwarded-*` and `Forwarded` are believed: addresses or networks (`10.0.0.0/8`)
     #[arg(long, env, value_name = "LIST")]
     pub trusted_proxies: Option<OsString>,
+    /// Every connection begins with a PROXY protocol header (version 1 or 2); with `TRUSTED_PROXIES` only theirs may name a client
+    #[arg(long, env, default_value = "false", value_name = "BOOL")]
+    pub proxy_protocol: Option<OsString>,
 }
 
 /// Time limits.

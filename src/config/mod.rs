@@ -22,13 +22,16 @@ mod sources;
 mod table;
 mod url;
 
-pub use build::{Loaded, auth_from_sources, listen_from_sources};
+pub use build::{Loaded, auth_from_sources, listen_from_sources, proxy_protocol_from_sources};
 pub use flags::{
     Authentication, Clients, Flags, Listening, Logging, RateLimits, Raw, Services, Times,
 };
-pub use load::{Forced, load, load_auth, load_listen, load_with};
+pub use load::{Forced, load, load_auth, load_listen, load_proxy_protocol, load_with};
 pub use problem::Problem;
 pub use settings::*;
-pub use snapshot::{Rules, Snapshot, Times as TimeLimits, identity_settings, limit_settings, ms};
+pub use snapshot::{
+    Address, Rules, Snapshot, Times as TimeLimits, balance_settings, identity_settings,
+    limit_settings, ms,
+};
 pub use sources::{Source, Sources};
 pub use table::{Row, markdown_table, table};

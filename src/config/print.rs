@@ -25,13 +25,8 @@ impl Loaded {
         }
         let _ = writeln!(text, "\n# Services and routes");
         for service in &self.config.services {
-            let (name, authority, base_path) =
-                (&service.name, &service.authority, &service.base_path);
-            let health = &service.health_path;
-            let _ = writeln!(
-                text,
-                "# {name}: http://{authority}{base_path} (health at {health})"
-            );
+            let (name, urls, health) = (&service.name, service.urls(), &service.health_path);
+            let _ = writeln!(text, "# {name}: {urls} (health at {health})");
         }
         for rule in &self.config.routes {
             let name = self
@@ -76,7 +71,7 @@ fn line(entry: &Entry, config: &Config) -> String {
 
 /// Public values in full, however long; secrets masked.
 fn shown_whole(entry: &Entry, text: &str) -> String {
-    let is_plain = !entry.row.secret && entry.row.kind != "URL";
+    let is_plain = !entry.row.secret && !matches!(entry.row.kind.as_str(), "URL" | "URLS");
     if is_plain {
         text.to_owned()
     } else {

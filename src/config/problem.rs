@@ -43,7 +43,7 @@ impl fmt::Display for Problem {
 /// A setting's value as it may be shown.
 pub(super) fn shown(row: &Row, text: &str) -> String {
     match (row.kind.as_str(), row.secret) {
-        ("URL", secret) => shown_url(text, secret),
+        ("URL" | "URLS", secret) => shown_url(text, secret),
         (_, true) => "***".to_owned(),
         (_, false) => clipped(text),
     }

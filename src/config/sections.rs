@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::parse;
 use super::reader::Reader;
 use super::{
-    Algorithm, Auth, Bounds, Level, Limits, Log, LogFormat, Ops, Redis, Secret, Timeouts, url,
+    Algorithm, Auth, Bounds, Breaker, Level, Limits, Log, LogFormat, Ops, Redis, Secret, Timeouts,
+    url,
 };
 use crate::limit::OnOutage;
 
@@ -264,6 +265,21 @@ pub(super) fn timeouts(reader: &mut Reader) -> Option<Timeouts> {
         tunnel_idle: tunnel_idle?,
         write: write?,
         drain: drain?,
+    })
+}
+
+/// When services are left alone.
+pub(super) fn breaker(reader: &mut Reader) -> Option<Breaker> {
+    let failures = reader.read("BREAKER_FAILURES", |text| {
+        parse::whole(text, &(0..=1_000_000)).map_err(|range| format!("{range}; 0 is off"))
+    });
+    // Below a tenth of a second it would be no pause; above an hour nobody would wait for the trial.
+    let open = reader.read("BREAKER_OPEN_TIME", |text| {
+        parse::seconds(text, &(0.1..=3_600.0))
+    });
+    Some(Breaker {
+        failures_max: u32::try_from(failures?).ok()?,
+        open: open?,
     })
 }
 

@@ -84,16 +84,12 @@ fn service(
     response_timeout: Duration,
 ) -> Service {
     let Upstream {
-        host,
-        port,
-        authority,
+        endpoints,
         base_path,
     } = url;
     Service {
         name,
-        host,
-        port,
-        authority,
+        endpoints,
         base_path,
         health_path,
         response_timeout,

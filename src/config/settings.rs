@@ -19,6 +19,8 @@ pub struct Config {
     pub ops: Option<Ops>,
     /// Upstream services; index 0 is the backend, 1 the analyzer, others come from the file.
     pub services: Vec<Service>,
+    /// When a service that fails is left alone (`BREAKER_*`).
+    pub breaker: Breaker,
     /// Route rules in the order they were written; the longest prefix wins.
     pub routes: Vec<RouteRule>,
     /// Redis (`REDIS_ENABLED`, `REDIS_URL`).
@@ -33,6 +35,8 @@ pub struct Config {
     pub public_paths: Vec<String>,
     /// `TRUSTED_PROXIES`.
     pub trusted_proxies: Vec<IpNet>,
+    /// `PROXY_PROTOCOL`: every connection begins with its header.
+    pub proxy_protocol: bool,
     /// Logging (`LOG_*`).
     pub log: Log,
     /// Time limits.
@@ -57,13 +61,9 @@ pub struct Ops {
 pub struct Service {
     /// Name for logs, metrics and answers: `backend`, `ai-analyzer`, or the file's.
     pub name: String,
-    /// Host to resolve or connect to; IPv6 without brackets.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// `host[:port]` as the `Host` field upstream (port left out when 80).
-    pub authority: String,
-    /// The URL's own path without a trailing slash: `` or `/api/v1`.
+    /// Where it runs: one per URL, at least one. A name may stand for several addresses.
+    pub endpoints: Vec<Endpoint>,
+    /// The path of all its URLs without a trailing slash: `` or `/api/v1`.
     pub base_path: String,
     /// Path probed for health at the service's root, default `/health`.
     pub health_path: String,
@@ -72,14 +72,52 @@ pub struct Service {
 }
 
 impl Service {
-    /// The address, when the URL names one itself and nothing has to be resolved.
+    /// The addresses that the URLs name themselves, so that nothing has to be resolved.
     pub fn literal_addresses(&self) -> Vec<SocketAddr> {
-        let literal: Option<std::net::IpAddr> = self.host.parse().ok();
-        literal
-            .map(|address| SocketAddr::new(address, self.port))
-            .into_iter()
-            .collect()
+        let literal = self.endpoints.iter().filter_map(Endpoint::literal);
+        literal.collect()
     }
+
+    /// What all its endpoints get as `Host`: the first URL's. They are one service, whichever of them answers.
+    pub fn authority(&self) -> &str {
+        let first = self.endpoints.first();
+        first.map_or("", |endpoint| endpoint.authority.as_str())
+    }
+
+    /// Its URLs with commas between, put together from their parts: what was parsed away (userinfo, query) cannot be shown.
+    pub fn urls(&self) -> String {
+        let url = |endpoint: &Endpoint| format!("http://{}{}", endpoint.authority, self.base_path);
+        let urls: Vec<String> = self.endpoints.iter().map(url).collect();
+        urls.join(",")
+    }
+}
+
+/// One of the places where a service runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Host to resolve or connect to; IPv6 without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// `host[:port]` as in a URL (port left out when 80).
+    pub authority: String,
+}
+
+impl Endpoint {
+    /// The address, when the URL names one itself.
+    pub fn literal(&self) -> Option<SocketAddr> {
+        let literal: std::net::IpAddr = self.host.parse().ok()?;
+        Some(SocketAddr::new(literal, self.port))
+    }
+}
+
+/// When a service that fails is left alone, per worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breaker {
+    /// `BREAKER_FAILURES`; 0 = never.
+    pub failures_max: u32,
+    /// `BREAKER_OPEN_TIME`.
+    pub open: Duration,
 }
 
 /// A rule: which paths go to which service.

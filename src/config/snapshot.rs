@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Algorithm, Auth, Config, Timeouts};
 use crate::identity::{self, Verifier};
-use crate::{cors, forwarded, limit, route};
+use crate::{balance, cors, forwarded, limit, route};
 
 /// What a worker needs to judge and route a request.
 #[derive(Debug, Clone)]
@@ -14,7 +14,34 @@ pub struct Snapshot {
     /// Rules that change by reload only.
     pub rules: Arc<Rules>,
     /// Addresses of each service, as last resolved; empty while a name has never resolved.
-    pub addresses: Vec<Vec<SocketAddr>>,
+    pub addresses: Vec<Vec<Address>>,
+}
+
+/// An address of a service, and what its last health probe found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    /// Where to connect to.
+    pub at: SocketAddr,
+    /// False when the last probe failed; true before the first.
+    pub healthy: bool,
+}
+
+impl From<SocketAddr> for Address {
+    /// One that was not probed yet.
+    fn from(at: SocketAddr) -> Self {
+        Self { at, healthy: true }
+    }
+}
+
+impl Snapshot {
+    /// A snapshot with addresses that were not probed yet.
+    pub fn new(rules: Arc<Rules>, addresses: Vec<Vec<SocketAddr>>) -> Self {
+        let unprobed = |set: Vec<SocketAddr>| set.into_iter().map(Address::from).collect();
+        Self {
+            rules,
+            addresses: addresses.into_iter().map(unprobed).collect(),
+        }
+    }
 }
 
 /// Rules built from the configuration.
@@ -94,6 +121,14 @@ pub fn identity_settings(auth: &Auth) -> Option<identity::Settings> {
         role_claims: auth.role_claims.clone(),
         admin_roles: auth.admin_roles.clone(),
     })
+}
+
+/// What the balancers are told.
+pub fn balance_settings(config: &Config) -> balance::Settings {
+    balance::Settings {
+        failures_max: config.breaker.failures_max,
+        open_ms: ms(config.breaker.open),
+    }
 }
 
 /// What the limiter is told.

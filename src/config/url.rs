@@ -1,21 +1,54 @@
 //! Reads service and Redis URLs. Not a general URL parser: what has no meaning for the gateway is refused. Invariant: an
-//! `Upstream` has a connectable host and port, and a base path that ends without a slash.
+//! endpoint has a connectable host and port, and a base path ends without a slash.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::parse::{Expected, is_plain_path};
+use super::parse::{Expected, is_plain_path, list};
+use super::settings::Endpoint;
 
-/// What a service URL says.
+/// What the URLs of a service say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Upstream {
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) authority: String,
+    pub(super) endpoints: Vec<Endpoint>,
     pub(super) base_path: String,
 }
 
-/// Reads `http://host[:port][/path]`.
+/// Most URLs of one service; further addresses come from names.
+const URLS_MAX: usize = 32;
+
+/// Reads one or more of `http://host[:port][/path]` with commas between. They are the same service in several places, so a
+/// request must mean the same at each of them.
 pub(super) fn service(text: &str) -> Result<Upstream, Expected> {
+    let mut urls = list(text).into_iter();
+    let (first, base_path) = one(&urls.next().unwrap_or_default())?;
+    let mut endpoints = vec![first.clone()];
+    for url in urls {
+        let (endpoint, other_path) = one(&url)?;
+        if other_path != base_path {
+            let (one, other) = (&first.authority, &endpoint.authority);
+            return Err(format!(
+                "URLs of one service, all with the same path (http://{one}{base_path} and http://{other}{other_path} differ)"
+            ));
+        }
+        if endpoints.contains(&endpoint) {
+            let twice = &endpoint.authority;
+            return Err(format!(
+                "different URLs (http://{twice}{base_path} is there twice)"
+            ));
+        }
+        endpoints.push(endpoint);
+    }
+    if endpoints.len() > URLS_MAX {
+        return Err(format!("at most {URLS_MAX} URLs"));
+    }
+    Ok(Upstream {
+        endpoints,
+        base_path,
+    })
+}
+
+/// Reads `http://host[:port][/path]`.
+fn one(text: &str) -> Result<(Endpoint, String), Expected> {
     const FORM: &str = "http://host[:port][/path]";
     let (scheme, rest) = text.split_once("://").ok_or_else(|| FORM.to_owned())?;
     match scheme.to_ascii_lowercase().as_str() {
@@ -58,12 +91,12 @@ pub(super) fn service(text: &str) -> Result<Upstream, Expected> {
     } else {
         format!("{bracketed}:{port}")
     };
-    Ok(Upstream {
+    let endpoint = Endpoint {
         host,
         port,
         authority,
-        base_path: base_path.to_owned(),
-    })
+    };
+    Ok((endpoint, base_path.to_owned()))
 }
 
 /// Checks `redis://[user:password@]host[:port][/db]` and hands it on as it is: the Redis client reads it for itself.

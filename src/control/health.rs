@@ -23,15 +23,15 @@ pub(super) struct Health {
     pub(super) service: &'static str,
     /// The gateway's version.
     pub(super) version: &'static str,
-    /// URL of the backend.
+    /// URL of the backend; several with commas between.
     pub(super) backend: String,
-    /// URL of the AI analyzer.
+    /// URL of the AI analyzer; several with commas between.
     pub(super) ai_analyzer: String,
     /// Redis is connected.
     pub(super) redis: bool,
-    /// The backend's last probe was answered 2xx in time.
+    /// An endpoint of the backend answered its last probe 2xx in time.
     pub(super) backend_healthy: bool,
-    /// The analyzer's last probe was answered 2xx in time.
+    /// An endpoint of the analyzer answered its last probe 2xx in time.
     pub(super) ai_analyzer_healthy: bool,
     /// What the workers run on: `io_uring` or `epoll`.
     pub(super) driver: &'static str,
@@ -54,7 +54,7 @@ pub(super) async fn health(State(api): State<Arc<Api>>) -> Response {
         api.config
             .services
             .get(index)
-            .map(url_of)
+            .map(Service::urls)
             .unwrap_or_default()
     };
     let body = Health {
@@ -104,9 +104,4 @@ fn served(yes: bool) -> StatusCode {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     }
-}
-
-/// A service's URL, put together from its parts: what was parsed away (userinfo, query) cannot be shown.
-fn url_of(service: &Service) -> String {
-    format!("http://{}{}", service.authority, service.base_path)
 }

@@ -21,12 +21,12 @@ mod resolve;
 mod tests;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::config::Config;
+use crate::config::{Address, Config};
 use crate::mailbox::Inbox;
 use crate::metrics::{Registry, State};
 
@@ -37,9 +37,9 @@ pub use redis::Store;
 /// Lookups of names that may run at once: tokio asks the system's resolver on threads of its own.
 const LOOKUP_THREADS_MAX: usize = 8;
 
-/// Takes the addresses of all services, in the configuration's order, whenever one of them changed. A service whose name
-/// was never found has none.
-pub type Publish = Box<dyn FnMut(Vec<Vec<SocketAddr>>) + Send>;
+/// Takes the addresses of all services with their probes' verdicts, in the configuration's order, whenever one of them changed.
+/// A service whose names were never found has none.
+pub type Publish = Box<dyn FnMut(Vec<Vec<Address>>) + Send>;
 
 /// What the control thread is given.
 pub struct Wiring {
@@ -121,7 +121,7 @@ async fn serve(wiring: Wiring) -> io::Result<()> {
         tokio::spawn(ops::serve(listener, routers.ops));
     }
     tokio::spawn(inbox::serve(inbox, routers.public, names.again.clone()));
-    let probes = probe::run(config, state, names.book, clock_ns, probe::PACE);
+    let probes = probe::run(config, state, names, clock_ns, probe::PACE);
     tokio::spawn(probes);
     // An error says that the other end is gone, which is the same wish.
     let _ = shutdown.wait_for(|end| *end).await;

@@ -1,4 +1,5 @@
-//! Asks every upstream for its health in the background. Not a breaker: requests are forwarded whatever a probe found.
+//! Asks every endpoint for its health in the background. Not a breaker: a worker prefers those that are well, and asks the others
+//! when there is none.
 //! Invariant: a probe ends within its limit, and a change of health is one line with its reason.
 
 use std::fmt;
@@ -13,11 +14,10 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::resolve::{self, Book};
+use super::resolve::{self, Book, Names, News};
 use crate::config::{Config, Service};
 use crate::metrics::State;
 
@@ -56,43 +56,103 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// Probes every service for ever. Marks the state as probed when each was probed once.
+/// What one probe found.
+struct Finding {
+    service: usize,
+    address: SocketAddr,
+    verdict: Result<(), Trouble>,
+    took_ns: u64,
+}
+
+/// Probes every endpoint of every service for ever. Marks the state as probed when each was probed once.
 pub(super) async fn run(
     config: Arc<Config>,
     state: Arc<State>,
-    mut book: watch::Receiver<Book>,
+    names: Names,
     clock_ns: fn() -> u64,
     pace: Pace,
 ) {
+    let Names { mut book, news, .. } = names;
     resolve::first_known(&mut book).await;
     let mut ticks = interval(pace.every);
     // A slow round is followed by a pause, not by the rounds that it missed.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut known = vec![Known::default(); config.services.len()];
+    let mut ill = Vec::new();
     loop {
         ticks.tick().await;
-        let mut probes = JoinSet::new();
+        let current = book.borrow().clone();
+        let findings = round(&config.services, &current, clock_ns, pace).await;
         for (index, service) in config.services.iter().enumerate() {
-            let addresses = book.borrow().get(index).cloned().flatten();
-            let (service, begun) = (service.clone(), clock_ns());
-            probes.spawn(async move {
-                let verdict = probe(&service, &addresses.unwrap_or_default(), pace.limit).await;
-                (index, verdict, clock_ns().saturating_sub(begun))
-            });
-        }
-        while let Some(probed) = probes.join_next().await {
-            // A probe that panicked says nothing about its service.
-            let Ok((index, verdict, took_ns)) = probed else {
-                continue;
-            };
+            let of_service = findings.iter().filter(|finding| finding.service == index);
+            let (verdict, took_ns) = sum_up(of_service.clone());
             record(&state, index, verdict, took_ns);
-            if let (Some(known), Some(service)) = (known.get_mut(index), config.services.get(index))
-            {
-                known.say(&service.name, verdict);
+            if let Some(service) = state.service(index) {
+                let healthy = of_service.clone().filter(|finding| finding.verdict.is_ok());
+                service.put_endpoints(of_service.clone().count(), healthy.count());
             }
+            if let Some(known) = known.get_mut(index) {
+                known.say(&service.name, verdict);
+                known.say_endpoints(&service.name, of_service);
+            }
+        }
+        let failed = findings.iter().filter(|finding| finding.verdict.is_err());
+        let now: Vec<(usize, SocketAddr)> = failed
+            .map(|finding| (finding.service, finding.address))
+            .collect();
+        if now != ill {
+            ill.clone_from(&now);
+            // Nobody keeps the book any more when the process ends.
+            let _ = news.send(News::Ill(now)).await;
         }
         state.mark_probed();
     }
+}
+
+/// Probes all endpoints at once; in the order of services and their addresses.
+async fn round(
+    services: &[Service],
+    book: &Book,
+    clock_ns: fn() -> u64,
+    pace: Pace,
+) -> Vec<Finding> {
+    let mut probes = JoinSet::new();
+    for (index, (service, urls)) in services.iter().zip(book).enumerate() {
+        for (place, address) in resolve::addresses(urls).into_iter().enumerate() {
+            let (service, begun) = (service.clone(), clock_ns());
+            probes.spawn(async move {
+                let verdict = probe(&service, address, pace.limit).await;
+                let finding = Finding {
+                    service: index,
+                    address,
+                    verdict,
+                    took_ns: clock_ns().saturating_sub(begun),
+                };
+                (index, place, finding)
+            });
+        }
+    }
+    let mut found = Vec::new();
+    while let Some(probed) = probes.join_next().await {
+        // A probe that panicked says nothing about its endpoint.
+        found.extend(probed);
+    }
+    found.sort_by_key(|(index, place, _)| (*index, *place));
+    found.into_iter().map(|(_, _, finding)| finding).collect()
+}
+
+/// A service is healthy when one of its endpoints is. How long the fastest took.
+fn sum_up<'a>(findings: impl Iterator<Item = &'a Finding>) -> (Result<(), Trouble>, u64) {
+    let mut summed = (Err(Trouble::NoAddress), 0);
+    for finding in findings {
+        summed = match (summed, finding.verdict) {
+            ((Ok(()), fastest), Ok(())) => (Ok(()), fastest.min(finding.took_ns)),
+            ((Err(_), _), Ok(())) => (Ok(()), finding.took_ns),
+            ((Err(Trouble::NoAddress), _), trouble) => (trouble, 0),
+            (before, Err(_)) => before,
+        };
+    }
+    summed
 }
 
 fn record(state: &State, index: usize, verdict: Result<(), Trouble>, took_ns: u64) {
@@ -105,9 +165,9 @@ fn record(state: &State, index: usize, verdict: Result<(), Trouble>, took_ns: u6
     }
 }
 
-/// The last verdict about a service; `None` before the first.
-#[derive(Debug, Clone, Copy, Default)]
-struct Known(Option<Result<(), Trouble>>);
+/// The last verdict about a service (`None` before the first), and which of its endpoints were ill.
+#[derive(Debug, Clone, Default)]
+struct Known(Option<Result<(), Trouble>>, Vec<(SocketAddr, Trouble)>);
 
 impl Known {
     /// Says a change, once. Another reason for being unhealthy is a change too.
@@ -120,25 +180,47 @@ impl Known {
             Err(reason) => tracing::warn!(service, %reason, "the service is unhealthy"),
         }
     }
+
+    /// Says each endpoint's change, once; of an only endpoint the service's own line says all.
+    fn say_endpoints<'a>(
+        &mut self,
+        service: &str,
+        findings: impl Iterator<Item = &'a Finding> + Clone,
+    ) {
+        let trouble = |finding: &Finding| Some((finding.address, finding.verdict.err()?));
+        let ill: Vec<_> = findings.clone().filter_map(trouble).collect();
+        let before = std::mem::replace(&mut self.1, ill);
+        if findings.clone().count() < 2 {
+            return;
+        }
+        for (endpoint, reason) in self.1.iter().filter(|one| !before.contains(one)) {
+            tracing::warn!(service, %endpoint, %reason, "an endpoint of the service is unhealthy");
+        }
+        let was_ill = |finding: &&Finding| before.iter().any(|one| one.0 == finding.address);
+        for finding in findings.filter(was_ill) {
+            if finding.verdict.is_ok() {
+                let endpoint = finding.address;
+                tracing::info!(service, %endpoint, "an endpoint of the service is healthy again");
+            }
+        }
+    }
 }
 
-async fn probe(
-    service: &Service,
-    addresses: &[SocketAddr],
-    limit: Duration,
-) -> Result<(), Trouble> {
-    timeout(limit, ask(service, addresses))
+async fn probe(service: &Service, address: SocketAddr, limit: Duration) -> Result<(), Trouble> {
+    timeout(limit, ask(service, address))
         .await
         .unwrap_or(Err(Trouble::TooSlow))
 }
 
-async fn ask(service: &Service, addresses: &[SocketAddr]) -> Result<(), Trouble> {
-    let stream = connect(addresses).await?;
+async fn ask(service: &Service, address: SocketAddr) -> Result<(), Trouble> {
+    let stream = TcpStream::connect(address)
+        .await
+        .map_err(|error| Trouble::Connect(error.kind()))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|_| Trouble::Broken)?;
     let request = http::Request::get(service.health_path.as_str())
-        .header(HOST, &service.authority)
+        .header(HOST, service.authority())
         .header(USER_AGENT, "dbpower-gateway")
         .header(ACCEPT, "*/*")
         // A kept connection would not notice a service that accepts no new ones.
@@ -158,17 +240,6 @@ async fn ask(service: &Service, addresses: &[SocketAddr]) -> Result<(), Trouble>
     } else {
         Err(Trouble::Status(status.as_u16()))
     }
-}
-
-async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, Trouble> {
-    let mut trouble = Trouble::NoAddress;
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => trouble = Trouble::Connect(error.kind()),
-        }
-    }
-    Err(trouble)
 }
 
 #[cfg(test)]
@@ -224,7 +295,7 @@ mod tests {
         runtime().block_on(async {
             let upstream = upstream(answer).await;
             let service = service("backend", 8000);
-            let verdict = probe(&service, &[upstream.address], limit).await;
+            let verdict = probe(&service, upstream.address, limit).await;
             let heads = upstream.heads.lock().unwrap();
             assert!(
                 heads[0].starts_with("GET /health HTTP/1.1\r\n"),
@@ -271,24 +342,42 @@ mod tests {
     }
 
     #[test]
-    fn a_service_without_a_way_to_it_is_unhealthy() {
+    fn a_service_is_as_healthy_as_its_healthiest_endpoint() {
+        let found = |verdict, took_ns| Finding {
+            service: 0,
+            address: ([192, 0, 2, 1], 80).into(),
+            verdict,
+            took_ns,
+        };
+        let ill = || found(Err(Trouble::TooSlow), 9);
+        let table = [
+            (vec![], (Err(Trouble::NoAddress), 0)),
+            (vec![found(Ok(()), 5)], (Ok(()), 5)),
+            (vec![ill()], (Err(Trouble::TooSlow), 0)),
+            (
+                vec![ill(), found(Err(Trouble::Status(500)), 1)],
+                (Err(Trouble::TooSlow), 0),
+            ),
+            (vec![ill(), found(Ok(()), 7), ill()], (Ok(()), 7)),
+            (vec![found(Ok(()), 7), found(Ok(()), 3)], (Ok(()), 3)),
+        ];
+        for (findings, expected) in table {
+            assert_eq!(sum_up(findings.iter()), expected);
+        }
+    }
+
+    #[test]
+    fn an_endpoint_without_a_way_to_it_is_unhealthy() {
         runtime().block_on(async {
             let service = service("backend", 8000);
             let limit = Duration::from_secs(60);
-            assert_eq!(probe(&service, &[], limit).await, Err(Trouble::NoAddress));
             let closed = TcpListener::bind("127.0.0.1:0")
                 .await
                 .unwrap()
                 .local_addr()
                 .unwrap();
             let refused = Err(Trouble::Connect(std::io::ErrorKind::ConnectionRefused));
-            assert_eq!(probe(&service, &[closed], limit).await, refused);
-            let open = upstream("HTTP/1.1 200 OK\r\n\r\n").await;
-            assert_eq!(
-                probe(&service, &[closed, open.address], limit).await,
-                Ok(()),
-                "the next address"
-            );
+            assert_eq!(probe(&service, closed, limit).await, refused);
         });
     }
 
@@ -306,7 +395,7 @@ mod tests {
                 limit: Duration::from_secs(60),
             };
             let clock = || 7;
-            tokio::spawn(run(config, Arc::clone(&state), names.book, clock, pace));
+            tokio::spawn(run(config, Arc::clone(&state), names, clock, pace));
             for (answer, healthy) in [(WELL, true), (ILL, false), (WELL, true)] {
                 *upstream.answer.lock().unwrap() = answer;
                 while state.healthy(0) != healthy {

@@ -2,14 +2,14 @@
 //! stays when a lookup fails, and at most one lookup per service is under way.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::Publish;
-use crate::config::Service;
+use crate::config::{Address, Endpoint, Service};
 
 /// How often names are looked up.
 #[derive(Debug, Clone, Copy)]
@@ -32,63 +32,100 @@ const WISHES_MAX: usize = 64;
 /// How long start-up waits for a first answer; names found later are published then.
 const FIRST: Duration = Duration::from_secs(5);
 
+/// Addresses of one service beyond which no more are used: each is probed, and known to each worker.
+const ADDRESSES_MAX: usize = 64;
+
 /// What everybody else sees of the lookups.
 pub(super) struct Names {
-    /// The current addresses; `None` for a service whose first lookup is under way.
+    /// The current addresses.
     pub(super) book: watch::Receiver<Book>,
     /// Takes the index of a service to which a connect failed.
     pub(super) again: mpsc::Sender<usize>,
+    /// Takes what the probes found.
+    pub(super) news: mpsc::Sender<News>,
 }
 
-/// Addresses of all services in the configuration's order.
-pub(super) type Book = Vec<Option<Vec<SocketAddr>>>;
+/// What each URL of each service leads to, in the configuration's order; `None`: its first lookup is under way.
+pub(super) type Book = Vec<Vec<Option<Vec<SocketAddr>>>>;
 
-/// A service's index and its new addresses.
-type Find = (usize, Vec<SocketAddr>);
+/// What changes the picture that the workers have.
+pub(super) enum News {
+    /// A URL of a service leads there now.
+    Found {
+        service: usize,
+        url: usize,
+        set: Vec<SocketAddr>,
+    },
+    /// These addresses failed their last probe, and no others.
+    Ill(Vec<(usize, SocketAddr)>),
+}
+
+/// A service's addresses, each once, in the order of its URLs.
+pub(super) fn addresses(urls: &[Option<Vec<SocketAddr>>]) -> Vec<SocketAddr> {
+    let mut all = Vec::new();
+    for address in urls.iter().flatten().flatten() {
+        if !all.contains(address) && all.len() < ADDRESSES_MAX {
+            all.push(*address);
+        }
+    }
+    all
+}
 
 /// Waits until every first lookup is back, or `FIRST` has passed.
 pub(super) async fn first_known(book: &mut watch::Receiver<Book>) {
-    let known = book.wait_for(|book| book.iter().all(Option::is_some));
+    let known = book.wait_for(|book| book.iter().flatten().all(Option::is_some));
     // Either way the probes go on: a service without an address is unhealthy.
     let _ = timeout(FIRST, known).await;
 }
 
 /// Begins to look up all services' names. Addresses given as literals are published at once and never looked up.
 pub(super) fn start(services: &[Service], mut publish: Publish) -> Names {
-    let literal = |service: &Service| {
-        let address: IpAddr = service.host.parse().ok()?;
-        Some(vec![SocketAddr::new(address, service.port)])
+    let literals = |service: &Service| {
+        let literal = |endpoint: &Endpoint| endpoint.literal().map(|address| vec![address]);
+        service.endpoints.iter().map(literal).collect()
     };
-    let first: Book = services.iter().map(literal).collect();
-    publish(plain(&first));
-    let (found, finds) = mpsc::channel(WISHES_MAX);
+    let first: Book = services.iter().map(literals).collect();
+    publish(picture(&first, &[]));
+    let (news, novelties) = mpsc::channel(WISHES_MAX);
     let (again, wishes) = mpsc::channel(WISHES_MAX);
     let mut wakers = Vec::with_capacity(services.len());
     for (index, service) in services.iter().enumerate() {
-        let (wake, woken) = mpsc::channel(1);
-        wakers.push(wake);
-        if first.get(index).is_some_and(Option::is_none) {
-            let (host, port) = (service.host.clone(), service.port);
+        let mut of_service = Vec::new();
+        for (url, endpoint) in service.endpoints.iter().enumerate() {
+            if endpoint.literal().is_some() {
+                continue;
+            }
+            let (wake, woken) = mpsc::channel(1);
+            of_service.push(wake);
+            let (host, port) = (endpoint.host.clone(), endpoint.port);
             let ask = move || ask_system(host.clone(), port);
-            let found = (index, found.clone());
-            tokio::spawn(look_up(service.name.clone(), PACE, ask, woken, found));
+            let found = ((index, url), news.clone());
+            let name = (service.name.clone(), endpoint.authority.clone());
+            tokio::spawn(look_up(name, PACE, ask, woken, found));
         }
+        wakers.push(of_service);
     }
     let (show, book) = watch::channel(first);
     tokio::spawn(pass_wishes(wishes, wakers));
-    tokio::spawn(keep_book(finds, show, publish));
-    Names { book, again }
+    tokio::spawn(keep_book(novelties, show, publish));
+    Names { book, again, news }
 }
 
-fn plain(book: &Book) -> Vec<Vec<SocketAddr>> {
-    book.iter()
-        .map(|set| set.clone().unwrap_or_default())
-        .collect()
+/// What the workers are shown.
+fn picture(book: &Book, ill: &[(usize, SocketAddr)]) -> Vec<Vec<Address>> {
+    let of_service = |(index, urls): (usize, &Vec<_>)| {
+        let judged = |at| Address {
+            at,
+            healthy: !ill.contains(&(index, at)),
+        };
+        addresses(urls).into_iter().map(judged).collect()
+    };
+    book.iter().enumerate().map(of_service).collect()
 }
 
-async fn pass_wishes(mut wishes: mpsc::Receiver<usize>, wakers: Vec<mpsc::Sender<()>>) {
+async fn pass_wishes(mut wishes: mpsc::Receiver<usize>, wakers: Vec<Vec<mpsc::Sender<()>>>) {
     while let Some(service) = wishes.recv().await {
-        if let Some(wake) = wakers.get(service) {
+        for wake in wakers.get(service).into_iter().flatten() {
             // A full channel: the lookup that serves the earlier wish serves this one.
             let _ = wake.try_send(());
         }
@@ -96,28 +133,32 @@ async fn pass_wishes(mut wishes: mpsc::Receiver<usize>, wakers: Vec<mpsc::Sender
 }
 
 async fn keep_book(
-    mut finds: mpsc::Receiver<Find>,
+    mut novelties: mpsc::Receiver<News>,
     show: watch::Sender<Book>,
     mut publish: Publish,
 ) {
-    while let Some((index, set)) = finds.recv().await {
-        show.send_modify(|book| {
-            if let Some(entry) = book.get_mut(index) {
-                *entry = Some(set);
-            }
-        });
-        let book = plain(&show.borrow());
-        publish(book);
+    let mut ill = Vec::new();
+    while let Some(news) = novelties.recv().await {
+        match news {
+            News::Found { service, url, set } => show.send_modify(|book| {
+                if let Some(entry) = book.get_mut(service).and_then(|urls| urls.get_mut(url)) {
+                    *entry = Some(set);
+                }
+            }),
+            News::Ill(now) => ill = now,
+        }
+        let picture = picture(&show.borrow(), &ill);
+        publish(picture);
     }
 }
 
-/// One service's lookups, until nobody can ask for one any more.
+/// One name's lookups, until nobody can ask for one any more.
 async fn look_up<Answer>(
-    name: String,
+    (service, host): (String, String),
     pace: Pace,
     mut ask: impl FnMut() -> Answer,
     mut woken: mpsc::Receiver<()>,
-    (index, found): (usize, mpsc::Sender<Find>),
+    ((index, url), news): ((usize, usize), mpsc::Sender<News>),
 ) where
     Answer: Future<Output = io::Result<Vec<SocketAddr>>>,
 {
@@ -133,10 +174,15 @@ async fn look_up<Answer>(
         // Begun before the lookup: it counts the time from start to start.
         let rest = sleep(pace.apart);
         let answer = ask().await.map_err(|error| error.to_string());
-        if let Some(set) = last.learn(&name, answer)
-            && found.send((index, set)).await.is_err()
-        {
-            return;
+        if let Some(set) = last.learn((&service, &host), answer) {
+            let found = News::Found {
+                service: index,
+                url,
+                set,
+            };
+            if news.send(found).await.is_err() {
+                return;
+            }
         }
         rest.await;
     }
@@ -158,7 +204,7 @@ impl Last {
     /// The set to publish, if the answer changed anything. Resolvers rotate their answers: another order is no change.
     fn learn(
         &mut self,
-        service: &str,
+        (service, host): (&str, &str),
         answer: Result<Vec<SocketAddr>, String>,
     ) -> Option<Vec<SocketAddr>> {
         let answer = match answer {
@@ -171,6 +217,7 @@ impl Last {
                 if self.failure.take().is_some() {
                     tracing::info!(
                         service,
+                        host,
                         addresses = set.len(),
                         "the name of the service is found again"
                     );
@@ -187,6 +234,7 @@ impl Last {
                     let kept = self.set.len();
                     tracing::warn!(
                         service,
+                        host,
                         reason,
                         kept,
                         "the name of the service cannot be looked up"
@@ -220,21 +268,25 @@ mod tests {
     fn only_changes_are_published_and_the_last_good_set_is_kept() {
         let mut last = Last::default();
         let (a, b) = ("192.0.2.1:80", "192.0.2.2:80");
-        assert_eq!(last.learn("s", Ok(at(&[a, b]))), Some(at(&[a, b])));
-        assert_eq!(last.learn("s", Ok(at(&[b, a]))), None, "rotated");
-        assert_eq!(last.learn("s", Ok(at(&[b, a, b]))), None, "repeated");
-        assert_eq!(last.learn("s", Err("no".to_owned())), None, "kept");
-        assert_eq!(last.learn("s", Ok(vec![])), None, "kept");
-        assert_eq!(last.learn("s", Ok(at(&[a, b]))), None, "still the same");
-        assert_eq!(last.learn("s", Ok(at(&[b]))), Some(at(&[b])));
+        assert_eq!(last.learn(("s", "h"), Ok(at(&[a, b]))), Some(at(&[a, b])));
+        assert_eq!(last.learn(("s", "h"), Ok(at(&[b, a]))), None, "rotated");
+        assert_eq!(last.learn(("s", "h"), Ok(at(&[b, a, b]))), None, "repeated");
+        assert_eq!(last.learn(("s", "h"), Err("no".to_owned())), None, "kept");
+        assert_eq!(last.learn(("s", "h"), Ok(vec![])), None, "kept");
+        assert_eq!(
+            last.learn(("s", "h"), Ok(at(&[a, b]))),
+            None,
+            "still the same"
+        );
+        assert_eq!(last.learn(("s", "h"), Ok(at(&[b]))), Some(at(&[b])));
         let mut never = Last::default();
         assert_eq!(
-            never.learn("s", Err("no".to_owned())),
+            never.learn(("s", "h"), Err("no".to_owned())),
             Some(vec![]),
             "known to be none"
         );
-        assert_eq!(never.learn("s", Err("no".to_owned())), None);
-        assert_eq!(never.learn("s", Ok(at(&[a]))), Some(at(&[a])));
+        assert_eq!(never.learn(("s", "h"), Err("no".to_owned())), None);
+        assert_eq!(never.learn(("s", "h"), Ok(at(&[a]))), Some(at(&[a])));
     }
 
     #[test]
@@ -249,13 +301,15 @@ mod tests {
             let publish = move |set| sent.send(set).expect("the test listens");
             let mut names = start(&services, Box::new(publish));
             let first = sets.recv().await.unwrap();
+            let plain = |set: &[Address]| set.iter().map(|one| one.at).collect::<Vec<_>>();
+            let first: Vec<_> = first.iter().map(|set| plain(set)).collect();
             assert_eq!(first, [at(&["127.0.0.1:1"]), vec![], at(&["[::1]:3"])]);
             first_known(&mut names.book).await;
             let second = sets.recv().await.unwrap();
             assert!(
                 second[1]
                     .iter()
-                    .all(|a| a.ip().is_loopback() && a.port() == 2)
+                    .all(|a| a.at.ip().is_loopback() && a.at.port() == 2 && a.healthy)
             );
             assert!(!second[1].is_empty());
             for _ in 0..1000 {
@@ -289,7 +343,13 @@ mod tests {
             };
             let (wake, woken) = mpsc::channel(1);
             let (found, mut finds) = mpsc::channel(8);
-            let looker = tokio::spawn(look_up("s".to_owned(), pace, ask, woken, (3, found)));
+            let looker = tokio::spawn(look_up(
+                ("s".to_owned(), "h".to_owned()),
+                pace,
+                ask,
+                woken,
+                ((3, 1), found),
+            ));
             for _ in 0..4 {
                 asks.recv().await.unwrap();
                 for _ in 0..100 {
@@ -304,15 +364,38 @@ mod tests {
                 asks.recv().await.is_none(),
                 "five lookups, not four hundred"
             );
-            assert_eq!(finds.recv().await, Some((3, at(&["192.0.2.1:80"]))));
+            let mut next = async || match finds.recv().await {
+                Some(News::Found { service, url, set }) => Some((service, url, set)),
+                Some(News::Ill(_)) | None => None,
+            };
+            assert_eq!(next().await, Some((3, 1, at(&["192.0.2.1:80"]))));
             let second = at(&["192.0.2.2:80", "192.0.2.1:80"]);
             assert_eq!(
-                finds.recv().await,
-                Some((3, second)),
+                next().await,
+                Some((3, 1, second)),
                 "in the resolver's order"
             );
-            assert_eq!(finds.recv().await, None);
+            assert_eq!(next().await, None);
         });
+    }
+
+    #[test]
+    fn a_service_has_all_addresses_of_all_its_urls_and_what_the_probes_found() {
+        let (a, b, c) = ("192.0.2.1:80", "192.0.2.2:80", "192.0.2.3:80");
+        let book: Book = vec![
+            vec![Some(at(&[a, b])), None, Some(at(&[b, c]))],
+            vec![Some(at(&[a]))],
+        ];
+        assert_eq!(addresses(&book[0]), at(&[a, b, c]));
+        let ill = [(0, at(&[b])[0]), (1, at(&[a])[0])];
+        let told: Vec<Vec<bool>> = picture(&book, &ill)
+            .iter()
+            .map(|set| set.iter().map(|one| one.healthy).collect())
+            .collect();
+        assert_eq!(told, [vec![true, false, true], vec![false]]);
+        let many: Vec<String> = (0..100).map(|n| format!("192.0.2.{n}:80")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(addresses(&[Some(at(&many))]).len(), ADDRESSES_MAX);
     }
 
     #[test]
@@ -322,8 +405,8 @@ mod tests {
             let mut names = start(&services, Box::new(|_| {}));
             first_known(&mut names.book).await;
             let book = names.book.borrow().clone();
-            assert!(matches!(book.as_slice(), [None] | [Some(_)]));
-            assert!(plain(&book)[0].is_empty());
+            assert_eq!(book.len(), 1);
+            assert!(addresses(&book[0]).is_empty());
         });
     }
 }

@@ -19,8 +19,9 @@ pub const DURATION_BOUNDS_US: [u64; 17] = [
 /// the counts, so a request costs two additions and not three.
 pub(super) const CELL: usize = 1 + DURATION_BOUNDS_US.len() + 1;
 
-/// Numbers per service: the events, then the idle connections in this worker's pool (which are set, not added).
-const SERVICE: usize = UpstreamEvent::LABELS.len() + 1;
+/// Numbers per service: the events, then what is set and not added: the idle connections in this worker's pool, the endpoints that
+/// it leaves out, and whether its breaker is open.
+const SERVICE: usize = UpstreamEvent::LABELS.len() + 3;
 
 /// Where in the block each thing stands, for so many routes and services.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +59,14 @@ impl Shape {
 
     pub(super) const fn pool_idle(service: usize) -> usize {
         Self::service(service) + UpstreamEvent::LABELS.len()
+    }
+
+    pub(super) const fn ejected(service: usize) -> usize {
+        Self::pool_idle(service) + 1
+    }
+
+    pub(super) const fn breaker(service: usize) -> usize {
+        Self::pool_idle(service) + 2
     }
 
     pub(super) const fn cell(self, route: usize, method: usize, class: usize) -> usize {
@@ -149,6 +158,14 @@ impl Core {
     pub fn pool_idle(&self, service: usize, connections: usize) {
         if let Some(service) = self.service(service) {
             self.set(Shape::pool_idle(service), connections as u64);
+        }
+    }
+
+    /// So many endpoints of `service` are left out by this worker now, and whether its breaker is open.
+    pub fn left_out(&self, service: usize, endpoints: usize, breaker_open: bool) {
+        if let Some(service) = self.service(service) {
+            self.set(Shape::ejected(service), endpoints as u64);
+            self.set(Shape::breaker(service), u64::from(breaker_open));
         }
     }
 

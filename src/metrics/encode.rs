@@ -85,9 +85,10 @@ impl Registry {
             services: self.services.clone(),
             upstreams: (0..self.services.len())
                 .map(|index| {
-                    state
-                        .service(index)
-                        .map_or((false, 0), |s| (s.healthy(), s.latency_ns()))
+                    let service = state.service(index);
+                    service.map_or((false, 0, (0, 0)), |s| {
+                        (s.healthy(), s.latency_ns(), s.endpoints())
+                    })
                 })
                 .collect(),
             keys: gauges.keys,
@@ -108,8 +109,8 @@ struct Snapshot {
     workers: u64,
     routes: Vec<String>,
     services: Vec<String>,
-    /// Healthy, and the last good probe's nanoseconds.
-    upstreams: Vec<(bool, u64)>,
+    /// Healthy, the last good probe's nanoseconds, and how many endpoints are known and healthy.
+    upstreams: Vec<(bool, u64, (usize, usize))>,
     keys: u64,
     version: &'static str,
     start_unix_ms: u64,
@@ -285,7 +286,7 @@ impl Snapshot {
         )?;
         page.by_service(
             ("upstream_healthy", None),
-            "1 when the last health probe was answered 2xx in time.",
+            "1 when an endpoint answered its last health probe 2xx in time.",
             &self.services,
             |s| f64::from(u8::from(self.upstreams.get(s).is_some_and(|up| up.0))),
         )?;
@@ -294,6 +295,34 @@ impl Snapshot {
             "How long the last good health probe took.",
             &self.services,
             |s| self.upstreams.get(s).map_or(0.0, |up| up.1 as f64 / 1e9),
+        )?;
+        self.endpoints(page)
+    }
+
+    fn endpoints(&self, page: &mut Page<'_>) -> Result<(), Error> {
+        page.by_service(
+            ("upstream_endpoints", None),
+            "Addresses of the service that were probed last.",
+            &self.services,
+            |s| self.upstreams.get(s).map_or(0.0, |up| up.2.0 as f64),
+        )?;
+        page.by_service(
+            ("upstream_endpoints_healthy", None),
+            "Those of them whose last health probe was answered 2xx in time.",
+            &self.services,
+            |s| self.upstreams.get(s).map_or(0.0, |up| up.2.1 as f64),
+        )?;
+        page.by_service(
+            ("upstream_endpoints_ejected", None),
+            "Endpoints left out after failures, added up over the workers.",
+            &self.services,
+            |s| self.sum.read(Shape::ejected(s)) as f64,
+        )?;
+        page.by_service(
+            ("upstream_breakers_open", None),
+            "Workers that leave the service alone.",
+            &self.services,
+            |s| self.sum.read(Shape::breaker(s)) as f64,
         )
     }
 

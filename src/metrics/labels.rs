@@ -65,6 +65,8 @@ pub enum CloseReason {
     Overload,
     /// More than `MAX_CONNECTIONS_PER_IP` of its address.
     AddressFull,
+    /// It did not begin with a PROXY protocol header that may be believed (`PROXY_PROTOCOL`).
+    ProxyHeader,
     /// A panic was caught around this connection.
     Panic,
     /// The socket failed in another way.
@@ -73,7 +75,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of the label index.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::ClientClosed,
         Self::ClientReset,
         Self::KeepAliveOff,
@@ -89,6 +91,7 @@ impl CloseReason {
         Self::Draining,
         Self::Overload,
         Self::AddressFull,
+        Self::ProxyHeader,
         Self::Panic,
         Self::Failed,
     ];
@@ -111,6 +114,7 @@ impl CloseReason {
             Self::Draining => "draining",
             Self::Overload => "overload",
             Self::AddressFull => "address_full",
+            Self::ProxyHeader => "proxy_header",
             Self::Panic => "panic",
             Self::Failed => "failed",
         }
@@ -193,12 +197,18 @@ pub enum UpstreamEvent {
     Malformed,
     /// The connection broke with a response under way.
     Broken,
-    /// A request was sent again, because the pooled connection had died before its first response byte.
+    /// A request was sent again, because the connection had died before its first response byte.
     Retried,
+    /// An endpoint was left out after failures.
+    Ejected,
+    /// The breaker opened, or stayed open after a trial.
+    BreakerOpened,
+    /// A request was refused because the breaker was open (503).
+    BreakerRefused,
 }
 
 impl UpstreamEvent {
-    pub(super) const LABELS: [&'static str; 8] = [
+    pub(super) const LABELS: [&'static str; 11] = [
         "connected",
         "reused",
         "connect_failed",
@@ -207,6 +217,9 @@ impl UpstreamEvent {
         "malformed",
         "broken",
         "retried",
+        "ejected",
+        "breaker_opened",
+        "breaker_refused",
     ];
 }
 

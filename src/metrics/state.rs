@@ -1,7 +1,7 @@
 //! What the whole process is at this moment: healthy upstreams, draining, driver. Not a history (the counters are) and not
 //! a decision. Invariant: plain atomics that any thread may read; each says who writes it.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use super::labels::LEASE_EVENTS;
 
@@ -137,16 +137,19 @@ impl State {
     }
 }
 
-/// What the last probe of one service found.
+/// What the last probes of one service's endpoints found.
 #[derive(Debug, Default)]
 pub struct ServiceState {
     healthy: AtomicBool,
     /// Nanoseconds of the last good probe; 0 before the first.
     latency_ns: AtomicU64,
+    /// Addresses probed in the last round, and those of them that are well.
+    endpoints: AtomicUsize,
+    endpoints_healthy: AtomicUsize,
 }
 
 impl ServiceState {
-    /// The last probe was answered 2xx in time; false before the first.
+    /// An endpoint answered its last probe 2xx in time; false before the first.
     pub fn healthy(&self) -> bool {
         self.healthy.load(Relaxed)
     }
@@ -154,6 +157,20 @@ impl ServiceState {
     /// How long the last good probe took, connect included.
     pub fn latency_ns(&self) -> u64 {
         self.latency_ns.load(Relaxed)
+    }
+
+    /// How many endpoints were probed in the last round, and how many of them were well.
+    pub fn endpoints(&self) -> (usize, usize) {
+        (
+            self.endpoints.load(Relaxed),
+            self.endpoints_healthy.load(Relaxed),
+        )
+    }
+
+    /// A round of probes has ended.
+    pub fn put_endpoints(&self, probed: usize, healthy: usize) {
+        self.endpoints.store(probed, Relaxed);
+        self.endpoints_healthy.store(healthy, Relaxed);
     }
 
     /// A probe was answered well.

@@ -269,6 +269,22 @@ fn each_counter_has_its_own_line() {
                 core.upstream(1, UpstreamEvent::Retried);
             },
         ),
+        (
+            format!("{upstream}{{service=\"backend\",event=\"ejected\"}}"),
+            |core| core.upstream(0, UpstreamEvent::Ejected),
+        ),
+        (
+            format!("{upstream}{{service=\"backend\",event=\"breaker_refused\"}}"),
+            |core| core.upstream(0, UpstreamEvent::BreakerRefused),
+        ),
+        (
+            "dbpower_upstream_endpoints_ejected{service=\"backend\"}".to_owned(),
+            |core| core.left_out(0, 1, false),
+        ),
+        (
+            "dbpower_upstream_breakers_open{service=\"ai-analyzer\"}".to_owned(),
+            |core| core.left_out(1, 0, true),
+        ),
         // A service beyond the table shares the last label.
         (
             format!("{upstream}{{service=\"ai-analyzer\",event=\"broken\"}}"),
@@ -320,6 +336,7 @@ fn upstream_health_and_driver_come_from_the_state() {
     let (registry, state) = registry(1);
     state.put_driver(Driver::Epoll);
     state.service(1).unwrap().put_healthy(1_500_000);
+    state.service(1).unwrap().put_endpoints(3, 2);
     state.mark_draining();
     let samples = parse(&registry.encode(&gauges(&state), OpenMetrics));
     assert_eq!(
@@ -330,6 +347,10 @@ fn upstream_health_and_driver_come_from_the_state() {
         samples["dbpower_upstream_healthy{service=\"ai-analyzer\"}"],
         1.0
     );
+    for (name, expected) in [("", 3.0), ("_healthy", 2.0)] {
+        let name = format!("dbpower_upstream_endpoints{name}{{service=\"ai-analyzer\"}}");
+        assert_eq!(samples[&name], expected);
+    }
     assert_eq!(
         samples["dbpower_upstream_probe_latency_seconds{service=\"ai-analyzer\"}"],
         0.0015
@@ -409,7 +430,7 @@ fn labels_are_distinct() {
     );
     assert_eq!(
         UpstreamEvent::LABELS.len(),
-        UpstreamEvent::Retried as usize + 1
+        UpstreamEvent::BreakerRefused as usize + 1
     );
     for (index, method) in METHODS.iter().enumerate() {
         assert_eq!(method_index(method.as_bytes()), index);

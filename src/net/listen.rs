@@ -2,7 +2,7 @@
 //! listens on is noticed (sharing it by SO_REUSEPORT would steal connections silently), and an `accept` in flight is never
 //! dropped (its descriptor would leak).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::fd::OwnedFd;
@@ -10,7 +10,10 @@ use std::rc::Rc;
 
 use monoio::io::Canceller;
 use monoio::net::{TcpListener, TcpStream};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, ipproto, recv, send,
+    shutdown, sockopt,
+};
 
 use super::runtime::Driver;
 use super::tcp::{TcpReader, TcpWriter, adopt};
@@ -74,7 +77,9 @@ pub struct Incoming {
     /// What an accepted socket must be: the ring waits in the kernel for blocking ones, epoll needs them not to block.
     flags: SocketFlags,
     taken: Cell<u32>,
-    canceller: std::cell::RefCell<Option<Canceller>>,
+    /// Given up for a moment when no other descriptor is left, so that somebody can be told.
+    reserve: RefCell<Option<OwnedFd>>,
+    canceller: RefCell<Option<Canceller>>,
 }
 
 /// One turn of the accept loop.
@@ -96,17 +101,19 @@ impl Incoming {
         let queue = listener.try_clone()?;
         // Both drivers wait by themselves; a blocking look at an empty queue would hold the worker.
         queue.set_nonblocking(true)?;
+        let reserve = OwnedFd::from(listener.try_clone()?);
         let listener = TcpListener::from_std(listener)?;
         let flags = match driver {
             Driver::IoUring(_) => SocketFlags::CLOEXEC,
             Driver::Epoll => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
         };
-        let canceller = std::cell::RefCell::new(Some(Canceller::new()));
+        let canceller = RefCell::new(Some(Canceller::new()));
         Ok(Rc::new(Self {
             listener,
             queue,
             flags,
             taken: Cell::new(AT_ONCE_MAX),
+            reserve: RefCell::new(Some(reserve)),
             canceller,
         }))
     }
@@ -141,6 +148,24 @@ impl Incoming {
         let peer = SocketAddr::try_from(peer?).ok()?;
         let stream = TcpStream::from_std(std::net::TcpStream::from(socket)).ok()?;
         Some((stream, peer))
+    }
+
+    /// Tells whoever waits next in the queue, with the descriptor kept for this, and closes at once. What the client has sent is
+    /// read first: closing over unread bytes would be a reset, and the answer lost.
+    pub fn turn_away(&self, answer: &[u8]) -> Option<SocketAddr> {
+        drop(self.reserve.borrow_mut().take());
+        let told = rustix::net::acceptfrom_with(&self.queue, SocketFlags::CLOEXEC).ok();
+        let peer = told.and_then(|(socket, peer)| {
+            let mut unread = [0_u8; 4096];
+            let _ = recv(&socket, &mut unread, RecvFlags::DONTWAIT);
+            let _ = send(&socket, answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            let _ = shutdown(&socket, Shutdown::Write);
+            SocketAddr::try_from(peer?).ok()
+        });
+        // Somebody else may have been quicker; then there is none the next time, and nobody is told.
+        let reserve = self.queue.try_clone().map(OwnedFd::from).ok();
+        self.reserve.replace(reserve);
+        peer
     }
 
     /// Ends the accept loop: the operation in flight is cancelled and completes; a late connection is still returned.

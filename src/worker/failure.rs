@@ -4,6 +4,7 @@
 use super::answer::client_broke;
 use super::relay::Cut;
 use super::upstream::NoUpstream;
+use crate::balance::Outcome;
 use crate::http1::Fault;
 use crate::metrics::{CloseReason, UpstreamEvent};
 use crate::net::Broken;
@@ -30,6 +31,8 @@ pub(super) enum Failure {
     Body(Cut),
     /// No connection could be had.
     NoUpstream(NoUpstream),
+    /// The service is left alone for so many seconds more.
+    LeftAlone(u32),
 }
 
 impl Failure {
@@ -49,19 +52,59 @@ impl Failure {
             Self::Body(Cut::Source(_) | Cut::Sink(_)) => Ok(Reject::too_slow(
                 "The request body did not arrive in time (BODY_TIMEOUT)",
             )),
-            Self::Silent | Self::Unsent => bad_gateway("closed the connection without an answer"),
-            Self::HalfHead => bad_gateway("broke off in the middle of its answer"),
-            Self::Interims => bad_gateway("sent too many interim responses"),
-            Self::Malformed(_) => bad_gateway("sent a malformed answer"),
-            Self::TimedOut => timeout("did not answer in time"),
-            Self::NoUpstream(NoUpstream::TimedOut) => timeout("could not be connected to in time"),
+            Self::Silent
+            | Self::Unsent
+            | Self::HalfHead
+            | Self::Interims
+            | Self::Malformed(_)
+            | Self::NoUpstream(NoUpstream::Refused | NoUpstream::Unresolved) => {
+                bad_gateway(self.what())
+            }
+            Self::TimedOut | Self::NoUpstream(NoUpstream::TimedOut) => timeout(self.what()),
             Self::NoUpstream(NoUpstream::NoDescriptor) => Ok(Reject::unavailable(
                 "The gateway has no file descriptor left for this request",
             )),
-            Self::NoUpstream(NoUpstream::Refused) => bad_gateway("refused the connection"),
+            Self::LeftAlone(retry_after_s) => Ok(Reject::left_alone(service, retry_after_s)),
+        }
+    }
+
+    /// What the service did, in words for client and log; of what was not its doing, nothing.
+    pub(super) fn what(self) -> &'static str {
+        match self {
+            Self::Silent | Self::Unsent => "closed the connection without an answer",
+            Self::HalfHead => "broke off in the middle of its answer",
+            Self::Interims => "sent too many interim responses",
+            Self::Malformed(_) => "sent a malformed answer",
+            Self::TimedOut => "did not answer in time",
+            Self::NoUpstream(NoUpstream::TimedOut) => "could not be connected to in time",
+            Self::NoUpstream(NoUpstream::Refused) => "refused the connection",
             Self::NoUpstream(NoUpstream::Unresolved) => {
-                bad_gateway("has no known address (its name does not resolve)")
+                "has no known address (its name does not resolve)"
             }
+            Self::NoUpstream(NoUpstream::NoDescriptor)
+            | Self::LeftAlone(_)
+            | Self::ClientLeft(_)
+            | Self::Body(_) => "",
+        }
+    }
+
+    /// What it says about the endpoint. A pooled connection that is dead says nothing: every server closes idle ones.
+    pub(super) fn outcome(self, reused: bool) -> Outcome {
+        match self {
+            Self::Silent | Self::Unsent if reused => Outcome::Nothing,
+            Self::Silent
+            | Self::Unsent
+            | Self::HalfHead
+            | Self::Interims
+            | Self::Malformed(_)
+            | Self::NoUpstream(
+                NoUpstream::Refused | NoUpstream::TimedOut | NoUpstream::Unresolved,
+            ) => Outcome::Failed,
+            Self::TimedOut => Outcome::Slow,
+            Self::NoUpstream(NoUpstream::NoDescriptor)
+            | Self::LeftAlone(_)
+            | Self::ClientLeft(_)
+            | Self::Body(_) => Outcome::Nothing,
         }
     }
 
@@ -71,7 +114,7 @@ impl Failure {
             Self::TimedOut => Some(UpstreamEvent::ResponseTimeout),
             Self::Malformed(_) | Self::Interims => Some(UpstreamEvent::Malformed),
             Self::Silent | Self::Unsent | Self::HalfHead => Some(UpstreamEvent::Broken),
-            Self::ClientLeft(_) | Self::Body(_) | Self::NoUpstream(_) => None,
+            Self::ClientLeft(_) | Self::Body(_) | Self::NoUpstream(_) | Self::LeftAlone(_) => None,
         }
     }
 

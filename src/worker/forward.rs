@@ -6,6 +6,7 @@
 use super::answer::{Answer, Content, Done, Facts, client_broke, send};
 use super::connection::Client;
 use super::decide::Exchange;
+use super::endpoints::Asked;
 use super::failure::Failure;
 use super::heads::{self, Head, ResponseHead};
 use super::progress::Progress;
@@ -38,6 +39,10 @@ enum Ended {
 }
 
 /// What an exchange came to.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a box would be an allocation per request; the tunnel's is one per tunnel"
+)]
 pub(super) enum Forwarded<S: Stream> {
     Done(Done),
     /// Both sides speak another protocol now.
@@ -62,18 +67,31 @@ pub(super) async fn forward<S: Stream>(
     shard: &Shard<S>,
 ) -> Forwarded<S> {
     let service = exchange.ticket.service();
-    let mut fresh = false;
+    let pass = match shard.enter(service) {
+        Ok(pass) => pass,
+        Err(retry_after_s) => {
+            let failure = Failure::LeftAlone(retry_after_s);
+            return Forwarded::Done(fail(client, exchange, failure, shard).await);
+        }
+    };
+    let mut died = None;
     loop {
-        let mut upstream = match lease(service, fresh, shard).await {
+        let mut upstream = match lease(service, died, shard).await {
             Ok(upstream) => upstream,
             Err(none) => {
                 let failure = Failure::NoUpstream(none);
+                shard.settle(service, pass, None, failure.outcome(false));
                 return Forwarded::Done(fail(client, exchange, failure, shard).await);
             }
         };
+        let asked = Asked {
+            service,
+            address: upstream.address,
+            pass,
+        };
         client.writer.tie(&upstream.reader);
         let body_begun = exchange.body.moved();
-        let ended = attempt(client, &mut upstream, &mut exchange, shard).await;
+        let ended = attempt(client, &mut upstream, &mut exchange, asked, shard).await;
         client.writer.untie();
         match ended {
             Ended::Answered(mut answered) => {
@@ -87,20 +105,23 @@ pub(super) async fn forward<S: Stream>(
                 }
                 return Forwarded::Done(finish(exchange, answered, shard));
             }
-            // A pooled connection that its peer closed meanwhile: RUNTIME "Upstream pool".
-            Ended::Unanswered(failure @ (Failure::Silent | Failure::Unsent))
-                if upstream.reused
-                    && (exchange.idempotent || failure == Failure::Unsent)
-                    && exchange.body.moved() == body_begun =>
+            Ended::Unanswered(failure)
+                if died.is_none()
+                    && exchange.body.moved() == body_begun
+                    && may_resend(failure, &upstream, exchange.idempotent, shard, service) =>
             {
+                let outcome = failure.outcome(upstream.reused);
+                shard.report(service, asked.address, outcome, failure.what());
                 shard.count(|core| core.upstream(service, UpstreamEvent::Retried));
                 exchange.out.rewind();
-                fresh = true;
+                died = Some(asked.address);
             }
             Ended::Unanswered(failure) => {
+                shard.failed(asked, failure.outcome(upstream.reused), failure);
                 return Forwarded::Done(fail(client, exchange, failure, shard).await);
             }
             Ended::Torn(failure) => {
+                shard.failed(asked, failure.outcome(upstream.reused), failure);
                 exchange.facts.keep_alive = false;
                 let done = fail(client, exchange, failure, shard).await;
                 return Forwarded::Done(Done {
@@ -109,6 +130,30 @@ pub(super) async fn forward<S: Stream>(
                 });
             }
         }
+    }
+}
+
+/// Whether a request whose connection died before the first byte of an answer may be sent once more: a pooled connection that its peer
+/// closed meanwhile (RUNTIME "Upstream pool"), or an endpoint that went down where there is another one. Where a byte of the request
+/// may have been read, only if sending it twice does nothing twice (RFC 9110 9.2.2).
+fn may_resend<S: Stream>(
+    failure: Failure,
+    upstream: &Upstream<S>,
+    idempotent: bool,
+    shard: &Shard<S>,
+    service: usize,
+) -> bool {
+    match failure {
+        Failure::Unsent => true,
+        Failure::Silent => idempotent && (upstream.reused || shard.endpoints.count(service) > 1),
+        Failure::HalfHead
+        | Failure::TimedOut
+        | Failure::Malformed(_)
+        | Failure::Interims
+        | Failure::ClientLeft(_)
+        | Failure::Body(_)
+        | Failure::NoUpstream(_)
+        | Failure::LeftAlone(_) => false,
     }
 }
 
@@ -126,6 +171,7 @@ async fn attempt<S: Stream>(
     client: &mut Client<S>,
     upstream: &mut Upstream<S>,
     exchange: &mut Exchange,
+    asked: Asked,
     shard: &Shard<S>,
 ) -> Ended {
     let times = shard.snapshot().rules.times;
@@ -148,7 +194,7 @@ async fn attempt<S: Stream>(
         let progress = Progress::without_upload(shard.deadlines.after(response_ms));
         let early = exchange.facts.handshake.map(|_| &client.reader);
         let io = (&mut upstream.reader, &mut client.writer, early);
-        return download(io, &exchange.facts, &progress, shard).await;
+        return download(io, &exchange.facts, &progress, asked, shard).await;
     }
     let withheld = exchange.withheld && client.inbox.is_empty() && exchange.body.moved() == 0;
     let progress = Progress::with_upload(withheld);
@@ -164,7 +210,7 @@ async fn attempt<S: Stream>(
         shard,
     );
     let io = (&mut upstream.reader, &mut client.writer, None);
-    let download = download(io, &exchange.facts, &progress, shard);
+    let download = download(io, &exchange.facts, &progress, asked, shard);
     let (ended, uploaded) = race(download, upload).await;
     match uploaded {
         Some((Ok(()), inbox)) => {
@@ -257,6 +303,7 @@ async fn download<S: Stream>(
     io: Answering<'_, S>,
     facts: &Facts,
     progress: &Progress,
+    asked: Asked,
     shard: &Shard<S>,
 ) -> Ended {
     let (from, to, early) = io;
@@ -271,6 +318,7 @@ async fn download<S: Stream>(
     let ended = match head {
         Err(failure) => Ended::Unanswered(failure),
         Ok(head) => {
+            shard.answered(asked);
             let answered;
             (answered, pipe) = relay_answer::<S>(from, to, head, pipe, shard).await;
             Ended::Answered(answered)
@@ -462,7 +510,8 @@ async fn fail<S: Stream>(
             };
         }
     };
-    if reject.status >= 500 {
+    // That the service is left alone was said once; a line per request would say nothing more.
+    if reject.status >= 500 && !matches!(failure, Failure::LeftAlone(_)) {
         shard.warn(name, &reject, failure.detail());
     }
     let answer = Answer {

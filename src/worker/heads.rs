@@ -68,7 +68,7 @@ pub fn write_request(
     };
     let (base, rest) = rule.upstream_target_parts(request.target);
     write::request_line(out, request.method_text, &[base], rest);
-    write::field(out, "Host", service.authority.as_bytes());
+    write::field(out, "Host", service.authority().as_bytes());
     let trusted = rules.trust.covers(peer);
     let tokens = handshake::carries_token(request);
     write::copy_fields(out, request.fields, |field| {

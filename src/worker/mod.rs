@@ -7,12 +7,14 @@ mod ask;
 mod connection;
 mod decide;
 mod draft;
+mod endpoints;
 mod failure;
 mod forward;
 mod handshake;
 mod heads;
 mod lane;
 mod lot;
+mod preamble;
 mod progress;
 mod relay;
 mod shard;
@@ -36,8 +38,8 @@ pub use shard::Setup;
 
 use crate::metrics::{self, CloseReason};
 use crate::net::{
-    Accept, Bell, Driver, Incoming, Reader, Stream, Sweeping, Tcp, Writer, catch_panic, run,
-    sleep_ms, spawn,
+    Accept, Bell, Driver, Incoming, Reader, Stream, Sweeping, Tcp, Writer, catch_panic,
+    out_of_descriptors, run, sleep_ms, spawn,
 };
 use crate::reject::Reject;
 
@@ -58,6 +60,9 @@ const DRAINING: &str = "The gateway is shutting down";
 
 /// Told to a client that finds no room; complete, because it is written before anything is read.
 const OVERLOADED: &str = "The gateway has too many connections";
+
+/// Told to a client when no descriptor is left and none comes free.
+const EXHAUSTED: &str = "The gateway has no file descriptor left";
 
 /// Told to a client whose address has no room left.
 const ADDRESS_FULL: &str = "Too many connections from your address (MAX_CONNECTIONS_PER_IP)";
@@ -84,7 +89,8 @@ async fn keep_time<S: Stream>(shard: &Rc<Shard<S>>, stop: impl FnOnce()) {
     while !shard.is_draining() {
         S::sleep_ms(TICK_MS).await;
         shard.tick();
-        let idle_ms = shard.snapshot().rules.times.idle;
+        // Idling is counted from a tick that was up to one tick old: a limit is never shorter than it says.
+        let idle_ms = shard.snapshot().rules.times.idle + TICK_MS;
         while let Some(taken) = shard.lot.take_expired(shard.deadlines.now_ms(), idle_ms) {
             go_on(taken, shard);
         }
@@ -137,6 +143,10 @@ async fn accept_loop(incoming: Rc<Incoming>, shard: Rc<Shard<Tcp>>) {
                     told_ms = Some(now_ms);
                     tracing::warn!(%error, freed, "a connection could not be accepted");
                 }
+                // It has lasted: whoever still waits in the kernel's queue is told.
+                if pause == *BACK_OFF_MS.end() && out_of_descriptors(&error) {
+                    tell_queue(&incoming, &shard);
+                }
                 sleep_ms(pause).await;
                 pause = if freed {
                     *BACK_OFF_MS.start()
@@ -145,6 +155,22 @@ async fn accept_loop(incoming: Rc<Incoming>, shard: Rc<Shard<Tcp>>) {
                 };
             }
         }
+    }
+}
+
+/// Turns connections away that cannot even be let in.
+fn tell_queue(incoming: &Incoming, shard: &Shard<Tcp>) {
+    for _ in 0..TURNED_AWAY_MAX {
+        let mut answer = shard.buffers.small();
+        answer::write_unasked(Reject::unavailable(EXHAUSTED), shard, answer.out());
+        let peer = incoming.turn_away(answer.filled());
+        shard.buffers.put(answer);
+        let Some(peer) = peer.map(plain_address) else {
+            return;
+        };
+        shard.opened();
+        shard.setup.presence.address_arrived(peer);
+        shard.closed(CloseReason::Overload, peer);
     }
 }
 
@@ -184,8 +210,16 @@ fn go_on<S: Stream>(taken: Taken<S>, shard: &Rc<Shard<S>>) {
 
 /// A newcomer's first steps: it is let in, or told why not.
 async fn connection<S: Stream>(client: Client<S>, shard: Rc<Shard<S>>) {
-    let peer = client.peer;
     let over = shard.opened();
+    let client = if over <= TURNED_AWAY_MAX && !shard.is_draining() {
+        match introduced(client, &shard).await {
+            Ok(client) => client,
+            Err(reason) => return shard.closed_unknown(reason),
+        }
+    } else {
+        client
+    };
+    let peer = client.peer;
     // Proxies of ours speak for many clients: counted like anybody, refused never.
     let fits =
         shard.setup.presence.address_arrived(peer) || shard.snapshot().rules.trust.covers(peer);
@@ -207,6 +241,18 @@ async fn connection<S: Stream>(client: Client<S>, shard: Rc<Shard<S>>) {
         }
         shard.closed(CloseReason::Overload, peer);
     }
+}
+
+/// With `PROXY_PROTOCOL` a connection says first whose it is.
+async fn introduced<S: Stream>(
+    client: Client<S>,
+    shard: &Shard<S>,
+) -> Result<Client<S>, CloseReason> {
+    if !shard.snapshot().rules.config.proxy_protocol {
+        return Ok(client);
+    }
+    let introduced = catch_panic(preamble::introduce(client, shard)).await;
+    introduced.unwrap_or_else(|| Err(panicked(shard, &Cell::new(false))))
 }
 
 /// Serves a connection until it ends, which is counted, or is parked. A panic ends it and nothing else.

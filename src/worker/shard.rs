@@ -2,7 +2,7 @@
 //! Invariant: nothing here is borrowed across an `.await`.
 
 use std::cell::{Cell, RefCell};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 
 use super::admit::Checks;
 use super::answer::{Done, Facts};
+use super::endpoints::Endpoints;
 use super::lot::Lot;
 use super::tunnels::Tunnels;
 use super::upstream::Upstreams;
@@ -74,6 +75,7 @@ pub(super) struct Shard<S: Stream> {
     pub(super) checks: RefCell<Checks>,
     pub(super) buffers: Pool,
     pub(super) upstreams: Upstreams<S>,
+    pub(super) endpoints: Endpoints,
     pub(super) tunnels: Tunnels,
     pub(super) deadlines: Deadlines,
     pub(super) sweep: Rc<S::Sweep>,
@@ -89,6 +91,8 @@ pub(super) struct Shard<S: Stream> {
     date: RefCell<String>,
     ids: Cell<u64>,
     heap_looked_ms: Cell<u64>,
+    /// When a PROXY protocol header was last complained about.
+    pub(super) header_told_ms: Cell<Option<u64>>,
 }
 
 impl<S: Stream> Shard<S> {
@@ -114,6 +118,7 @@ impl<S: Stream> Shard<S> {
             }),
             buffers: Pool::default(),
             upstreams: Upstreams::new(snapshot.rules.config.services.len()),
+            endpoints: Endpoints::new(&snapshot, setup.index),
             tunnels: Tunnels::default(),
             deadlines: Deadlines::default(),
             sweep: S::sweep(),
@@ -126,6 +131,7 @@ impl<S: Stream> Shard<S> {
             date: RefCell::new(String::new()),
             ids: Cell::new(random_seed::<S>()),
             heap_looked_ms: Cell::new(0),
+            header_told_ms: Cell::new(None),
             setup,
         };
         shard.tick();
@@ -170,10 +176,15 @@ impl<S: Stream> Shard<S> {
 
     /// A client's connection has ended: the one place where it is taken from every count.
     pub(super) fn closed(&self, reason: CloseReason, peer: IpAddr) {
+        self.closed_unknown(reason);
+        self.setup.presence.address_left(peer);
+    }
+
+    /// One has ended that never said whose it was.
+    pub(super) fn closed_unknown(&self, reason: CloseReason) {
         self.count(|core| core.connection_closed(reason));
         self.connections.set(self.connections.get() - 1);
         self.setup.presence.left();
-        self.setup.presence.address_left(peer);
     }
 
     /// Ends the connection that has been idle for longest; false when none is. Parked ones have been idle for longer than any
@@ -188,16 +199,6 @@ impl<S: Stream> Shard<S> {
 
     pub(super) fn is_draining(&self) -> bool {
         self.setup.state.draining()
-    }
-
-    /// Addresses of a service, as last resolved.
-    pub(super) fn addresses(&self, service: usize) -> Vec<SocketAddr> {
-        self.current
-            .borrow()
-            .addresses
-            .get(service)
-            .cloned()
-            .unwrap_or_default()
     }
 
     /// `Date` for answers whose sender set none (RFC 9110 6.6.1).
@@ -302,6 +303,7 @@ impl<S: Stream> Shard<S> {
         self.sweep.tick(now_ns / 1_000_000);
         self.checks.borrow_mut().limits.tick(now_ns);
         self.upstreams.expire(now_ns / 1_000_000);
+        self.count_left_out(now_ns / 1_000_000);
         self.tunnels.expire(unix_ms);
         if self.setup.presence.take_wish() {
             // With nothing idle here either the wish is lost; the next newcomer without room makes it again.
@@ -328,6 +330,7 @@ impl<S: Stream> Shard<S> {
         let _ = std::fmt::Write::write_fmt(&mut *text, format_args!("{date}"));
         let newest = self.setup.snapshot.load_full();
         if !Arc::ptr_eq(&newest, &self.source.borrow()) {
+            self.endpoints.update(&newest);
             self.current.replace(Rc::new(Snapshot::clone(&newest)));
             self.source.replace(newest);
         }

@@ -6,6 +6,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
+use super::admit::Ticket;
 use super::answer::{Done, Facts};
 use super::connection::Client;
 use super::decide::Exchange;
@@ -29,8 +30,8 @@ pub(super) struct Tunnel<S: Stream> {
     /// What the service sent behind its 101.
     ahead: Buf,
     facts: Facts,
-    /// End of the token, in unix milliseconds.
-    expires_ms: u64,
+    /// Kept for its place among its organization's requests: as long as a tunnel holds a service's connection, it is one.
+    ticket: Ticket,
 }
 
 impl<S: Stream> Tunnel<S> {
@@ -54,14 +55,11 @@ impl<S: Stream> Tunnel<S> {
         if let Some(draft) = &mut facts.draft {
             draft.shrink(&shard.buffers);
         }
-        let expires_ms = ticket
-            .identity()
-            .map_or(NO_EXPIRY, |identity| identity.expires_ms());
         Box::new(Self {
             upstream,
             ahead,
             facts,
-            expires_ms,
+            ticket,
         })
     }
 }
@@ -76,8 +74,10 @@ pub(super) async fn tunnel<S: Stream>(
         mut upstream,
         ahead,
         mut facts,
-        expires_ms,
+        ticket,
     } = *tunnel;
+    let token = ticket.identity();
+    let expires_ms = token.map_or(NO_EXPIRY, |identity| identity.expires_ms());
     let place = shard.tunnels.enter(expires_ms);
     let (up, down) = (Lane::default(), Lane::default());
     let inbox = std::mem::take(&mut client.inbox);

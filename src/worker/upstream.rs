@@ -1,12 +1,14 @@
-//! A worker's connections to services: a pool of clean idle ones and the opening of new ones. Not load balancing between
-//! services (the route decides that). Invariants: a connection taken out is dirty until `give_back` is told that it is clean;
+//! A worker's connections to services: a pool of clean idle ones and the opening of new ones. Not the choice of
+//! an endpoint (`endpoints` has it). Invariants: a connection taken out is dirty until `give_back` is told that it is clean;
 //! only connections with nothing unread are handed out again; the pool is bounded and its idle time is below the upstream's.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use super::failure::Failure;
 use super::shard::Shard;
+use crate::balance::{Load, Outcome};
 use crate::mailbox::Call;
 use crate::metrics::UpstreamEvent;
 use crate::net::{Reader, Stream, out_of_descriptors};
@@ -32,6 +34,10 @@ pub(super) struct Upstream<S: Stream> {
     pub(super) writer: S::Writer,
     /// It has carried a request before, so its peer may have closed it meanwhile.
     pub(super) reused: bool,
+    /// Where it leads to.
+    pub(super) address: SocketAddr,
+    /// While a request is under way on it.
+    load: Option<Load>,
 }
 
 /// Why no connection could be had.
@@ -55,7 +61,6 @@ struct Idle<S: Stream> {
 /// The pool of one worker.
 pub(super) struct Upstreams<S: Stream> {
     idle: Vec<RefCell<VecDeque<Idle<S>>>>,
-    turn: Cell<usize>,
 }
 
 impl<S: Stream> Upstreams<S> {
@@ -63,62 +68,21 @@ impl<S: Stream> Upstreams<S> {
         let idle = (0..services)
             .map(|_| RefCell::new(VecDeque::with_capacity(64)))
             .collect();
-        Self {
-            idle,
-            turn: Cell::new(0),
-        }
+        Self { idle }
     }
 
-    /// The youngest idle connection that is still quiet: the one least likely to be closed meanwhile, and a warm cache.
-    pub(super) fn reuse(&self, service: usize) -> Option<Upstream<S>> {
+    /// The endpoint's youngest idle connection that is still quiet: the one least likely to be closed meanwhile, and a warm cache.
+    fn reuse(&self, service: usize, address: SocketAddr) -> Option<Upstream<S>> {
         let mut idle = self.idle.get(service)?.borrow_mut();
-        while let Some(Idle { connection, .. }) = idle.pop_back() {
+        let leads_there = |idle: &Idle<S>| idle.connection.address == address;
+        while let Some(at) = idle.iter().rposition(leads_there) {
+            let Idle { connection, .. } = idle.remove(at)?;
             // A byte or an end that waits here belongs to nobody's request: reading on would answer one caller with it.
             if connection.reader.is_quiet() {
                 return Some(connection);
             }
         }
         None
-    }
-
-    /// Opens a connection to one of `addresses`, trying each once within the time limit. An address that does not answer gets
-    /// its share of the time that is left, so that the next one has some, too (the thought of RFC 8305).
-    pub(super) async fn open(
-        &self,
-        addresses: &[SocketAddr],
-        within_ms: u64,
-    ) -> Result<Upstream<S>, NoUpstream> {
-        let first = self.turn.get();
-        self.turn.set(first.wrapping_add(1));
-        let until_ms = now_ms::<S>() + within_ms;
-        let mut failure = NoUpstream::Unresolved;
-        for attempt in 0..addresses.len() {
-            let at = first.wrapping_add(attempt) % addresses.len();
-            let Some(address) = addresses.get(at) else {
-                continue;
-            };
-            let left_ms = until_ms.saturating_sub(now_ms::<S>());
-            let share_ms = share(left_ms, addresses.len() - attempt);
-            if share_ms == 0 {
-                break;
-            }
-            match S::connect(*address, share_ms).await {
-                Ok((reader, writer)) => {
-                    return Ok(Upstream {
-                        reader,
-                        writer,
-                        reused: false,
-                    });
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-                    failure = NoUpstream::TimedOut;
-                }
-                Err(error) if out_of_descriptors(&error) => return Err(NoUpstream::NoDescriptor),
-                Err(_) if failure == NoUpstream::TimedOut => {}
-                Err(_) => failure = NoUpstream::Refused,
-            }
-        }
-        Err(failure)
     }
 
     /// Takes back a connection whose last exchange ended clean: complete answer, nothing unread, both sides keep it.
@@ -129,6 +93,7 @@ impl<S: Stream> Upstreams<S> {
         let mut idle = idle.borrow_mut();
         if idle.len() < IDLE_PER_SERVICE_MAX {
             connection.reused = true;
+            connection.load = None;
             idle.push_back(Idle {
                 connection,
                 since_ms: now_ms,
@@ -182,22 +147,99 @@ impl<S: Stream> Upstreams<S> {
     }
 }
 
-/// A connection to the service: the youngest idle one, or a new one.
+/// A connection to the service: of the endpoint that is asked next, its youngest idle one or a new one. One that cannot be connected
+/// to has seen nothing of the request, so the next one is tried at once. `died` is an endpoint whose connection died under
+/// this request: another one is better, and whichever it is gets a fresh connection.
 pub(super) async fn lease<S: Stream>(
     service: usize,
-    fresh: bool,
+    died: Option<SocketAddr>,
     shard: &Shard<S>,
 ) -> Result<Upstream<S>, NoUpstream> {
-    if !fresh && let Some(upstream) = shard.upstreams.reuse(service) {
-        shard.count(|core| core.upstream(service, UpstreamEvent::Reused));
-        return Ok(upstream);
-    }
-    let within_ms = shard.snapshot().rules.times.connect;
-    let addresses = shard.addresses(service);
-    let mut opened = shard.upstreams.open(&addresses, within_ms).await;
-    for _ in 0..FREED_MAX {
-        if !matches!(opened, Err(NoUpstream::NoDescriptor)) {
+    let until_ms = now_ms::<S>() + shard.snapshot().rules.times.connect;
+    let mut last_resort = died;
+    let mut tried: Vec<SocketAddr> = died.into_iter().collect();
+    let mut failure = NoUpstream::Unresolved;
+    loop {
+        let Some((address, load)) = shard.pick(service, &tried) else {
+            if let Some(address) = last_resort.take() {
+                tried.retain(|one| *one != address);
+                continue;
+            }
             break;
+        };
+        if died.is_none()
+            && let Some(mut upstream) = shard.upstreams.reuse(service, address)
+        {
+            shard.count(|core| core.upstream(service, UpstreamEvent::Reused));
+            upstream.load = Some(load);
+            return Ok(upstream);
+        }
+        let left_ms = until_ms.saturating_sub(now_ms::<S>());
+        let untried = shard.endpoints.count(service).saturating_sub(tried.len());
+        let share_ms = share(left_ms, untried);
+        if share_ms == 0 {
+            return Err(failure);
+        }
+        let none = match connect(address, share_ms, shard).await {
+            Ok((reader, writer)) => {
+                shard.count(|core| core.upstream(service, UpstreamEvent::Connected));
+                return Ok(Upstream {
+                    reader,
+                    writer,
+                    reused: false,
+                    address,
+                    load: Some(load),
+                });
+            }
+            Err(none) => none,
+        };
+        not_connected(service, none, shard);
+        if none == NoUpstream::NoDescriptor {
+            return Err(none);
+        }
+        let reason = Failure::NoUpstream(none).what();
+        shard.report(service, address, Outcome::Failed, reason);
+        tried.push(address);
+        // A client is told the slowest way in which it failed: that is what it has waited for.
+        if failure != NoUpstream::TimedOut {
+            failure = none;
+        }
+    }
+    if failure == NoUpstream::Unresolved {
+        not_connected(service, failure, shard);
+    }
+    Err(failure)
+}
+
+/// Counts it, and has the name looked up again: its addresses may have moved.
+fn not_connected<S: Stream>(service: usize, none: NoUpstream, shard: &Shard<S>) {
+    let event = match none {
+        NoUpstream::TimedOut => UpstreamEvent::ConnectTimeout,
+        NoUpstream::Refused | NoUpstream::Unresolved | NoUpstream::NoDescriptor => {
+            UpstreamEvent::ConnectFailed
+        }
+    };
+    shard.count(|core| core.upstream(service, event));
+    if none != NoUpstream::NoDescriptor {
+        // A full mailbox has this request in it already.
+        let _ = shard.setup.outbox.try_send(Call::Resolve(service));
+    }
+}
+
+/// Opens a connection to one endpoint, if need be with a descriptor that something less useful held.
+async fn connect<S: Stream>(
+    address: SocketAddr,
+    within_ms: u64,
+    shard: &Shard<S>,
+) -> Result<(S::Reader, S::Writer), NoUpstream> {
+    for _ in 0..=FREED_MAX {
+        match S::connect(address, within_ms).await {
+            Ok(halves) => return Ok(halves),
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                return Err(NoUpstream::TimedOut);
+            }
+            Err(error) if out_of_descriptors(&error) => {}
+            Err(_) => return Err(NoUpstream::Refused),
         }
         // A pooled connection that nobody uses is worth less than this request, and so is a client that asks nothing.
         if !shard.upstreams.give_up_oldest() {
@@ -206,28 +248,16 @@ pub(super) async fn lease<S: Stream>(
             }
             S::sleep_ms(FREED_MS).await;
         }
-        opened = shard.upstreams.open(&addresses, within_ms).await;
     }
-    let event = match opened {
-        Ok(_) => UpstreamEvent::Connected,
-        Err(NoUpstream::TimedOut) => UpstreamEvent::ConnectTimeout,
-        Err(NoUpstream::Refused | NoUpstream::Unresolved | NoUpstream::NoDescriptor) => {
-            UpstreamEvent::ConnectFailed
-        }
-    };
-    if matches!(opened, Err(none) if none != NoUpstream::NoDescriptor) {
-        // A full mailbox has this request in it already.
-        let _ = shard.setup.outbox.try_send(Call::Resolve(service));
-    }
-    shard.count(|core| core.upstream(service, event));
-    opened
+    Err(NoUpstream::NoDescriptor)
 }
 
 fn now_ms<S: Stream>() -> u64 {
     S::now_ns() / 1_000_000
 }
 
-/// How long one of `addresses` that are still to be tried may take.
+/// How long one of `addresses` that are still to be tried may take: its share of the time that is left, so that the next one has
+/// some, too (the thought of RFC 8305).
 fn share(left_ms: u64, addresses: usize) -> u64 {
     let even = left_ms / u64::try_from(addresses.max(1)).unwrap_or(1);
     even.max(SHARE_MS_MIN).min(left_ms)

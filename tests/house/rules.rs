@@ -32,7 +32,7 @@ pub(crate) const RULES: [(&str, Rule); 13] = [
 
 const LINES_MAX: usize = 500;
 const STORY_LINES_MAX: usize = 60;
-const PURE: [&str; 10] = [
+const PURE: [&str; 12] = [
     "http1",
     "identity",
     "limit",
@@ -40,8 +40,10 @@ const PURE: [&str; 10] = [
     "cors",
     "forwarded",
     "access_log",
+    "balance",
     "metrics",
     "presence",
+    "proxy_protocol",
     "reject",
 ];
 const BANNED_NAMES: [&str; 8] = [

@@ -24,6 +24,7 @@ pub mod check;
 pub mod client;
 pub mod gateway;
 pub mod limits;
+pub mod mortal;
 pub mod reader;
 pub mod token;
 pub mod upstream;
@@ -32,6 +33,7 @@ use std::time::{Duration, Instant};
 
 pub use client::{Answer, Ask, Wire};
 pub use gateway::{Ended, Gateway, Plan, gateway};
+pub use mortal::{Mortal, mortal};
 pub use reader::{Broken, Framing, Head, Reader};
 pub use token::{SECRET, Token, token};
 pub use upstream::{Exchange, Next, Seen, Upstream, blackhole, closed_port, upstream};

@@ -25,8 +25,8 @@ use super::api::{Api, Routers, routers};
 use super::caller::{Organization, Role, Subject};
 use super::{LimitInfo, LimitsView, limits};
 use crate::config::{
-    Algorithm, Auth, Bounds, Config, Level, Limits, Log, LogFormat, Redis, RouteRule, Secret,
-    Service, Timeouts,
+    Algorithm, Auth, Bounds, Breaker, Config, Endpoint, Level, Limits, Log, LogFormat, Redis,
+    RouteRule, Secret, Service, Timeouts,
 };
 use crate::limit::OnOutage;
 use crate::metrics::{Registry, State};
@@ -41,9 +41,11 @@ pub(super) fn runtime() -> tokio::runtime::Runtime {
 pub(super) fn service(host: &str, port: u16) -> Service {
     Service {
         name: "backend".to_owned(),
-        host: host.to_owned(),
-        port,
-        authority: format!("{host}:{port}"),
+        endpoints: vec![Endpoint {
+            host: host.to_owned(),
+            port,
+            authority: format!("{host}:{port}"),
+        }],
         base_path: String::new(),
         health_path: "/health".to_owned(),
         response_timeout: Duration::from_secs(30),
@@ -57,6 +59,10 @@ pub(super) fn config(services: Vec<Service>) -> Config {
         workers: 1,
         ops: None,
         services,
+        breaker: Breaker {
+            failures_max: 20,
+            open: 5 * second,
+        },
         routes: vec![RouteRule {
             prefix: "/api/v1".to_owned(),
             service: 0,
@@ -92,6 +98,7 @@ pub(super) fn config(services: Vec<Service>) -> Config {
         cors_origins: vec![],
         public_paths: vec![],
         trusted_proxies: vec![],
+        proxy_protocol: false,
         log: Log {
             level: Level::Info,
             requests: true,

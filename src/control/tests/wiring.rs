@@ -8,14 +8,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::super::{Wiring, bind_ops, run};
 use super::*;
-use crate::config::Ops;
+use crate::config::{Address, Ops};
 use crate::mailbox::{CALLS_MAX, Call, Caller, Outbox, OwnCall};
 
 struct Thread {
     outbox: Outbox,
     ops: SocketAddr,
     state: Arc<State>,
-    published: std_mpsc::Receiver<Vec<Vec<SocketAddr>>>,
+    published: std_mpsc::Receiver<Vec<Vec<Address>>>,
     end: watch::Sender<bool>,
     thread: std::thread::JoinHandle<std::io::Result<()>>,
 }
@@ -79,7 +79,10 @@ fn over_socket(address: SocketAddr, request: &str) -> String {
 fn calls_are_answered_by_mailbox_and_by_socket() {
     let thread = start(vec![service("127.0.0.1", 9)]);
     let first = thread.published.recv().unwrap();
-    assert_eq!(first, [vec![SocketAddr::from(([127, 0, 0, 1], 9))]]);
+    assert_eq!(
+        first,
+        [vec![Address::from(SocketAddr::from(([127, 0, 0, 1], 9)))]]
+    );
     for (path, status) in [
         ("/health", 200),
         ("/livez", 200),

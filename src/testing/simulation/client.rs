@@ -268,17 +268,24 @@ impl Client {
             return Ok(Next::Ended);
         }
         let after = index.checked_sub(1).map(|before| &self.visit.plans[before]);
+        // The reset with which a break shows may take what came ahead of it and was not read yet.
+        let breaks = self.breaks_later(plan);
         let excused = self.is_troubled()
+            || breaks
             || after.is_some_and(Plan::may_close)
-            || matches!(
-                plan.expected(),
-                Expected::StatusOrBreak(_) | Expected::Broken
-            )
             || index >= self.begun.get();
-        if !excused || (!inbox.is_empty() && !self.is_troubled()) {
+        if !excused || (!inbox.is_empty() && !breaks && !self.is_troubled()) {
             return Err(format!("no answer to {plan:?}"));
         }
         Ok(Next::Ended)
+    }
+
+    /// Whether this answer, or one behind it on the connection, breaks off.
+    fn breaks_later(&self, plan: &Plan) -> bool {
+        let later = self.visit.plans.iter().filter(|other| other.id >= plan.id);
+        later
+            .map(Plan::expected)
+            .any(|expected| matches!(expected, Expected::StatusOrBreak(_) | Expected::Broken))
     }
 
     /// An answer that comes before any request: too many connections, draining, or a limit of time.
@@ -322,7 +329,12 @@ impl Client {
                 true if broken || answer.len() != content.bytes.len() => {
                     wrong("a broken answer that looks whole")
                 }
-                false if !broken && !self.is_troubled() && !plan.early => {
+                false
+                    if !broken
+                        && !self.is_troubled()
+                        && !plan.early
+                        && !self.breaks_later(plan) =>
+                {
                     wrong("a whole answer that looks broken")
                 }
                 true | false => Ok(()),
@@ -338,7 +350,8 @@ impl Client {
             Expected::Whole => plan.early && status == 502,
         };
         let excused = self.is_troubled() && matches!(status, 408 | 502 | 503 | 504);
-        if !(fits || limited || excused) || (!whole && !self.is_troubled()) {
+        let cut = !whole && !self.is_troubled() && !self.breaks_later(plan);
+        if !(fits || limited || excused) || cut {
             return wrong("an answer that nothing explains");
         }
         Ok(())

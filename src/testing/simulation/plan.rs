@@ -10,6 +10,7 @@ pub(super) const BODY_BYTES_MAX: usize = 200_000;
 
 /// What kind of request it is, thus who answers.
 #[derive(Debug, Clone)]
+#[allow(dead_code, reason = "a row's name is for the report of a failure")]
 pub(super) enum Kind {
     /// A service answers.
     Forward,
@@ -294,12 +295,12 @@ impl Plan {
         if self.expects {
             head.push_str("Expect: 100-continue\r\n");
         }
-        let body = match &self.kind {
-            Kind::Torn(_, body) => body.clone(),
-            _ if self.upload_chunked => {
-                chunked(&self.upload(), |rest| 1 + dice.size(rest.min(9_000)))
-            }
-            _ => self.upload(),
+        let body = if let Kind::Torn(_, body) = &self.kind {
+            body.clone()
+        } else if self.upload_chunked {
+            chunked(&self.upload(), |rest| 1 + dice.size(rest.min(9_000)))
+        } else {
+            self.upload()
         };
         if self.upload_chunked {
             head.push_str("Transfer-Encoding: chunked\r\n");
@@ -346,9 +347,10 @@ pub(super) struct Visit {
     pub(super) latency_us: u64,
 }
 
-/// Room of a connection's pipes.
-pub(super) fn rooms(dice: &mut Dice) -> (usize, usize) {
+/// Room of a connection's pipes. A long way with little room would be slower than any limit allows.
+pub(super) fn rooms(latency_us: u64, dice: &mut Dice) -> (usize, usize) {
     let room = |dice: &mut Dice| match dice.below(3) {
+        0 if latency_us > 1_000 => 20_000,
         0 => 200 + dice.size(3_000),
         1 => 4_096 + dice.size(60_000),
         _ => 262_144,
@@ -375,14 +377,15 @@ impl Visit {
             14..=16 => Manners::StopsReading(dice.size(3)),
             _ => Manners::Good,
         };
+        let latency_us = dice.pick(&[0, 100, 3_000, 30_000]);
         Self {
             begins_ms: dice.below(1_500),
             plans,
             window: dice.pick(&[1, 1, 2, 6]),
             manners,
             pause_ms: dice.pick(&[0, 0, 3, 40, 200]),
-            rooms: rooms(dice),
-            latency_us: dice.pick(&[0, 100, 3_000, 30_000]),
+            rooms: rooms(latency_us, dice),
+            latency_us,
         }
     }
 }

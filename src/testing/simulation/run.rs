@@ -157,10 +157,7 @@ impl Stage {
             .services
             .iter()
             .map(config::Service::literal_addresses);
-        let snapshot = Snapshot {
-            rules: Arc::clone(rules),
-            addresses: addresses.collect(),
-        };
+        let snapshot = Snapshot::new(Arc::clone(rules), addresses.collect());
         let metrics = Arc::new(Registry::new(1, &prefixes, &services));
         let state = Arc::new(State::new(services.len()));
         let (outbox, letters) = tokio::sync::mpsc::channel(16);

@@ -20,12 +20,8 @@ pub(super) fn accept(run: &Rc<Run>) -> Connecting {
     let unreachable = run.faults.unreachable;
     let (fails, ms, rooms, latency) = world().dice(|dice| {
         let fails = dice.percent(unreachable);
-        (
-            fails,
-            dice.below(30),
-            rooms(dice),
-            dice.pick(&[0, 50, 2_000, 20_000]),
-        )
+        let latency = dice.pick(&[0, 50, 2_000, 20_000]);
+        (fails, dice.below(30), rooms(latency, dice), latency)
     });
     if fails {
         return world().dice(|dice| match dice.below(3) {
@@ -192,7 +188,7 @@ impl Service {
                 Found::End | Found::Reset => return Err(Over),
             }
             if world().dice(|dice| dice.percent(3)) {
-                sleep_ms(plan.pause_ms).await;
+                sleep_ms(plan.pause_ms.min(10)).await;
             }
         }
     }
@@ -275,8 +271,14 @@ impl Service {
             Ending::Garbage => {
                 let (most, last) = bytes.split_at(bytes.len() - 1);
                 self.write_slowly(most, plan).await?;
-                // In one piece with the answer's end: what comes later cannot be told from an answer to the next request.
-                if self.peer.0.write_now(&[last, GARBAGE].concat()) {
+                // At the moment of the answer's end: what comes later cannot be told from an answer to the next request. In one
+                // piece it is read with the answer, in two it waits in the socket.
+                let joined = [last, GARBAGE].concat();
+                let pieces: &[&[u8]] = match world().dice(|dice| dice.percent(50)) {
+                    true => &[&joined],
+                    false => &[last, GARBAGE],
+                };
+                if self.peer.0.write_now(pieces) {
                     self.spoiled = Some("behind bytes that nobody asked for");
                     return Ok(());
                 }

@@ -176,7 +176,7 @@ impl Reader for SimulatedReader {
     }
 
     fn interject(&self, bytes: &[u8]) -> bool {
-        self.0.0.end.write_now(bytes)
+        self.0.0.end.write_now(&[bytes])
     }
 
     fn is_quiet(&self) -> bool {

@@ -183,17 +183,21 @@ impl End {
         Poll::Ready(Ok(count))
     }
 
-    /// All of it at once, or nothing.
-    pub(super) fn write_now(&self, bytes: &[u8]) -> bool {
+    /// All of these pieces at the same moment, or nothing.
+    pub(super) fn write_now(&self, pieces: &[&[u8]]) -> bool {
         let arrival = self.arrival();
         let mut pipe = self.tx.borrow_mut();
-        if pipe.ends_at.is_some() || pipe.deaf || pipe.room - pipe.queued < bytes.len() {
+        let count: usize = pieces.iter().map(|piece| piece.len()).sum();
+        let open = pipe.ends_at.is_none() && pipe.resets_at.is_none() && !pipe.deaf;
+        if !open || pipe.room - pipe.queued < count {
             return false;
         }
         let at = arrival.max(pipe.last_at);
         pipe.last_at = at;
-        pipe.queued += bytes.len();
-        pipe.pieces.push_back((at, bytes.iter().copied().collect()));
+        pipe.queued += count;
+        for piece in pieces {
+            pipe.pieces.push_back((at, piece.iter().copied().collect()));
+        }
         pipe.wake_reader();
         true
     }

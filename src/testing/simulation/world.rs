@@ -2,7 +2,7 @@
 //! shuffles. Not the network (`wire`). Invariant: nothing here depends on the real time, on addresses, or on hash order.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -39,6 +39,10 @@ pub(super) struct World {
     servants: RefCell<Vec<usize>>,
     ready: RefCell<Vec<usize>>,
     timers: RefCell<BTreeMap<(u64, u64), Waker>>,
+    /// Moments and tasks that have a timer: one is enough, and each wake would set the next.
+    timed: RefCell<HashSet<(u64, *const ())>>,
+    /// Each task's, the same one for all its polls.
+    wakers: RefCell<Vec<Waker>>,
     numbers: Cell<u64>,
     failure: RefCell<Option<String>>,
     listener: RefCell<Option<Listener>>,
@@ -81,6 +85,8 @@ impl World {
             servants: RefCell::default(),
             ready: RefCell::default(),
             timers: RefCell::default(),
+            timed: RefCell::default(),
+            wakers: RefCell::default(),
             numbers: Cell::new(0),
             failure: RefCell::default(),
             listener: RefCell::default(),
@@ -137,6 +143,8 @@ impl World {
     pub(super) fn spawn(&self, name: impl Into<String>, task: impl Future<Output = ()> + 'static) {
         let mut tasks = self.tasks.borrow_mut();
         self.ready.borrow_mut().push(tasks.len());
+        let waker = Waker::from(Arc::new(Ready(tasks.len())));
+        self.wakers.borrow_mut().push(waker);
         tasks.push(Some(Box::pin(task)));
         self.names.borrow_mut().push(name.into());
     }
@@ -148,8 +156,10 @@ impl World {
     }
 
     pub(super) fn wake_at(&self, at_ns: u64, waker: &Waker) {
-        let key = (at_ns, self.number());
-        self.timers.borrow_mut().insert(key, waker.clone());
+        if self.timed.borrow_mut().insert((at_ns, waker.data())) {
+            let key = (at_ns, self.number());
+            self.timers.borrow_mut().insert(key, waker.clone());
+        }
     }
 
     /// Runs until every task has ended.
@@ -179,7 +189,10 @@ impl World {
                 return Err(format!("for what nothing will bring there wait: {waiting}"));
             }
         }
-        Err("the run does not come to rest".into())
+        let (at, waiting) = (self.now_ms(), self.waiting());
+        Err(format!(
+            "the run does not come to rest: at {at} ms there are {waiting}"
+        ))
     }
 
     fn waiting(&self) -> String {
@@ -198,7 +211,7 @@ impl World {
         let Some(mut future) = self.tasks.borrow_mut()[task].take() else {
             return;
         };
-        let waker = Waker::from(Arc::new(Ready(task)));
+        let waker = self.wakers.borrow()[task].clone();
         let poll =
             std::panic::AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker)));
         match std::panic::catch_unwind(poll) {
@@ -214,6 +227,7 @@ impl World {
             return false;
         };
         self.now_ns.set(self.now_ns.get().max(at_ns));
+        self.timed.borrow_mut().remove(&(at_ns, waker.data()));
         waker.wake();
         true
     }
