@@ -10,7 +10,7 @@
 //!    ┌───────┴──────────────┐
 //!  worker × n            control    the two wings; they never name each other
 //!  hot: monoio           cold: tokio, one thread
-//!    │   └──── mailbox ─────▶ │     own endpoints, names to look up again
+//!    │   └─── mailboxes ────▶ │     own endpoints, names to look up again; tokens that a core does not have
 //!    └─▶ limit · metrics · Snapshot ◀─┘    the tables that cross threads
 //! ```
 //!
@@ -59,7 +59,8 @@
 //! * Two servers cannot read a forwarded message differently: what is ambiguous is refused, never repaired, and every head is
 //!   written anew from its parsed parts.
 //! * An upstream connection returns to the pool only after a complete answer with nothing unread: nobody gets another's answer.
-//! * No limit is exceeded by the number of cores: a slice's tokens have left the bucket before they are spent.
+//! * No limit is exceeded by the number of cores or of nodes: a slice's tokens have left the bucket before they are spent, and a
+//!   lease's tokens the store ([`limit`] has the proof).
 //! * Everything is bounded, and each bound is a named constant or a setting; where two depend on each other, the compiler checks.
 //! * An operation in flight on a living connection is never dropped; a deadline shuts the socket down ([`net`] says why).
 //! * Each connection ends with one [`metrics::CloseReason`]: the log's field and the metric's label.
@@ -82,7 +83,7 @@
 //! | snapshot | rules and addresses that hold now; a change is a new one |
 //! | slot, bucket | the place of one key in the node's table; the tokens counted there |
 //! | slice | tokens that a worker took from a bucket ahead of need: spent without a shared write, settled within a tick |
-//! | lease | exclusive use for a while: of an upstream connection, by one exchange |
+//! | lease | exclusive use for a while: of an upstream connection, by one exchange; of tokens, by one node |
 //! | permit, ticket | proof that the limits were charged; proof that all checks were passed |
 //! | tunnel, lane | a WebSocket after its 101; one of its two directions |
 //! | exchange, reject | an admitted request on its way; a refusal before it has become an answer |
