@@ -89,6 +89,13 @@ impl Record {
         *self.failures.entry(failure).or_default() += 1;
     }
 
+    /// How many took longer.
+    #[cfg(test)]
+    pub(crate) fn slower_than(&self, than: std::time::Duration) -> u64 {
+        let nanos = u64::try_from(than.as_nanos()).unwrap_or(u64::MAX);
+        self.histogram.count_between(nanos, LATENCY_NS_MAX)
+    }
+
     pub(crate) fn received(&mut self, bytes: usize) {
         self.bytes_down += u64::try_from(bytes).unwrap_or(0);
     }
