@@ -14,7 +14,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use dbpower_gateway::config::{self, Config, Rules, Sources};
 use dbpower_gateway::http1::{HEAD_BYTES_MAX, Scratch, head_end, parse_request};
 use dbpower_gateway::worker::{Admitted, Checks, admit};
-use dbpower_gateway::{identity, limit, net};
+use dbpower_gateway::{identity, limit, net, presence};
 
 fn configured() -> Arc<Config> {
     let mut sources = Sources::default();
@@ -52,6 +52,11 @@ fn whole_path(c: &mut Criterion) {
     let node = limit::Node::new(config::limit_settings(&config));
     let mut checks = Checks {
         limits: limit::Core::new(node, 0),
+        presence: Arc::new(presence::Presence::new(presence::Bounds {
+            connections_max: 100,
+            per_address_max: 0,
+            per_organization_max: 0,
+        })),
         tokens: identity::Cache::new(),
     };
     let head = head(&config);

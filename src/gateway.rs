@@ -11,12 +11,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::access_log;
-use crate::config::{Config, LogFormat, Rules, Snapshot, limit_settings};
+use crate::config::{self, Config, LogFormat, Rules, Snapshot, limit_settings};
 use crate::control;
 use crate::limit;
-use crate::mailbox::{CALLS_MAX, Outbox};
+use crate::mailbox::{CALLS_MAX, LEASES_MAX, LeaseInbox, LeaseOutbox, Outbox};
 use crate::metrics::{self, Registry, State};
 use crate::net;
+use crate::presence::{Bounds, Presence};
 use crate::worker;
 
 /// Descriptors that are not connections: logs, rings, listeners, probes, the operations port.
@@ -112,6 +113,7 @@ struct Shared {
     config: Arc<Config>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     limits: Arc<limit::Node>,
+    presence: Arc<Presence>,
     metrics: Arc<Registry>,
     state: Arc<State>,
 }
@@ -138,7 +140,12 @@ fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError
         .map(crate::config::Service::literal_addresses);
     let shared = Shared {
         config: Arc::clone(config),
-        limits: limit::Node::new(limit_settings(config)),
+        limits: if config.redis.enabled {
+            limit::Node::leased(limit_settings(config))
+        } else {
+            limit::Node::new(limit_settings(config))
+        },
+        presence: Arc::new(Presence::new(presence_bounds(config, descriptors))),
         metrics: Arc::new(Registry::new(config.workers, &prefixes, &names)),
         state: Arc::new(State::new(config.services.len())),
         snapshot: Arc::new(ArcSwap::from_pointee(Snapshot {
@@ -160,19 +167,15 @@ fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError
     let (say_ended, ended) = mpsc::unbounded_channel();
     let (end_control, shutdown) = watch::channel(false);
     let (outbox, inbox) = mpsc::channel(CALLS_MAX);
-    let wiring = wiring(&shared, inbox, ops, shutdown);
+    let (leases, lease_inbox) = mpsc::channel(LEASES_MAX);
+    let wiring = wiring(&shared, (inbox, lease_inbox), ops, shutdown);
     let obituary = Obituary(Thread::Control, say_ended.clone());
     thread("control", obituary, None, move || control::run(wiring))?;
-    let share = config
-        .bounds
-        .connections_max
-        .unwrap_or(descriptors.saturating_sub(DESCRIPTORS_RESERVED) * 9 / 10)
-        .div_ceil(config.workers);
     start_workers(
         &shared,
         (listeners, logs),
-        &outbox,
-        (driver, share),
+        (&outbox, &leases),
+        driver,
         &say_ended,
     )?;
     shared.state.mark_listening();
@@ -185,6 +188,22 @@ fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError
         end_control,
         ended,
     })
+}
+
+/// How many may be here at once. Nine tenths of the descriptors are for clients unless the operator says otherwise.
+fn presence_bounds(config: &Config, descriptors: usize) -> Bounds {
+    let config::Bounds {
+        connections_max,
+        connections_per_address_max,
+        in_flight_per_organization_max,
+        ..
+    } = config.bounds;
+    Bounds {
+        connections_max: connections_max
+            .unwrap_or(descriptors.saturating_sub(DESCRIPTORS_RESERVED) * 9 / 10),
+        per_address_max: connections_per_address_max,
+        per_organization_max: in_flight_per_organization_max,
+    }
 }
 
 /// What the operator should see once.
@@ -211,17 +230,11 @@ fn announce(config: &Config, rules: &Rules, address: SocketAddr, driver: net::Dr
     for line in rules.routes.describe(name) {
         tracing::info!("route: {line}");
     }
-    if config.redis.enabled {
-        tracing::warn!(
-            "REDIS_ENABLED=true, but this version holds limits in memory: they are exact over this process's cores \
-             and not shared with other nodes"
-        );
-    }
 }
 
 fn wiring(
     shared: &Shared,
-    inbox: crate::mailbox::Inbox,
+    (inbox, leases): (crate::mailbox::Inbox, LeaseInbox),
     ops: Option<std::net::TcpListener>,
     shutdown: watch::Receiver<bool>,
 ) -> control::Wiring {
@@ -230,6 +243,7 @@ fn wiring(
         config: Arc::clone(&shared.config),
         inbox,
         limits: Arc::new(LimitsOfNode(Arc::clone(&shared.limits))),
+        store: store(shared, leases),
         metrics: Arc::clone(&shared.metrics),
         state: Arc::clone(&shared.state),
         publish: Box::new(move |addresses| {
@@ -244,14 +258,28 @@ fn wiring(
     }
 }
 
+/// What the exchange with Redis is given, if there is one.
+fn store(shared: &Shared, inbox: LeaseInbox) -> Option<control::Store> {
+    let config = &shared.config;
+    config.redis.enabled.then(|| control::Store {
+        node: Arc::clone(&shared.limits),
+        inbox,
+        url: config.redis.url.clone(),
+        cluster: config.redis.cluster,
+        policy: config.limits.on_outage,
+        nodes_min: config.limits.nodes,
+    })
+}
+
 fn start_workers(
     shared: &Shared,
     ends: (Vec<std::net::TcpListener>, Vec<access_log::CoreLog>),
-    outbox: &Outbox,
-    (driver, connections_max): (net::Driver, usize),
+    (outbox, leases): (&Outbox, &LeaseOutbox),
+    driver: net::Driver,
     say_ended: &mpsc::UnboundedSender<Thread>,
 ) -> Result<(), StartError> {
     let cpus = net::usable_cpus();
+    let config = &shared.config;
     // With fewer workers than CPUs the scheduler knows better where there is room.
     let pinned = cpus.len() == shared.config.workers;
     for (index, (listener, log)) in ends.0.into_iter().zip(ends.1).enumerate() {
@@ -262,8 +290,12 @@ fn start_workers(
             metrics: Arc::clone(&shared.metrics),
             state: Arc::clone(&shared.state),
             outbox: outbox.clone(),
+            leases: config
+                .redis
+                .enabled
+                .then(|| (leases.clone(), config.limits.on_outage)),
             log: Some(log),
-            connections_max,
+            presence: Arc::clone(&shared.presence),
         };
         let cpu = cpus.get(index).copied().filter(|_| pinned);
         let obituary = Obituary(Thread::Worker, say_ended.clone());

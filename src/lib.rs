@@ -19,7 +19,7 @@
 //! * **Cold wing**, [`control`]: health, documentation, metrics, limit info and reset, DNS, health probes, and the threads that
 //!   write the logs. No proxied request waits for it.
 //! * **Pure rooms**: [`http1`] (heads, framing, chunks), [`route`], [`cors`], [`forwarded`] (the client's address), [`identity`]
-//!   (JWT), [`limit`], [`reject`] (every refusal's answer), [`access_log`], [`metrics`]. Values in, values out: no I/O, no
+//!   (JWT), [`limit`], [`presence`] (who is here), [`reject`] (every refusal's answer), [`access_log`], [`metrics`]. Values in, values out: no I/O, no
 //!   clock, and none knows another.
 //! * **Ground**, [`net`]: the only room that names monoio, reads a clock, or holds `unsafe`.
 //! * Beside the way of a request: [`mailbox`] (the letters between the wings), [`demo`] (services to try the gateway with),
@@ -27,13 +27,15 @@
 //!
 //! Workers and the control thread share [`limit::Node`] (the buckets), [`metrics::Registry`] with [`metrics::State`] (counters,
 //! health, draining), and the current [`config::Snapshot`], immutable and swapped whole; each worker reads a copy of its own.
+//! Workers alone share [`presence::Presence`] (connections of the process, and what is bounded per address and organization).
 //! Beside these only letters and log lines cross, in bounded channels; a log line without room is dropped and counted.
 //!
 //! # A request's way
 //!
 //! One line of each step, with the file in `worker/` that tells the rest:
 //!
-//! 1. *Accept* (`mod`). Beyond its share of connections a worker gives up its longest idle one, or turns the newcomer away: 503.
+//! 1. *Accept* (`mod`). Beyond `MAX_CONNECTIONS` a worker gives up its longest idle one, or turns the newcomer away: 503. A connection
+//!    that idles is parked: an entry in a table (`lot`) until its next byte.
 //! 2. *Read the head* (`connection`) into a pooled buffer, within `HEAD_TIMEOUT` and [`http1::HEAD_BYTES_MAX`].
 //! 3. *Decide* (`decide`), without waiting: parse, find the client's address, and `admit`. All fields that go out are written
 //!    here, so that no borrow of the head outlives the step.
@@ -44,6 +46,7 @@
 //! 5. *Forward* (`forward`, `upstream`): reuse the youngest quiet connection or open one, send, and read the answer's head. A
 //!    pooled connection that proves dead is replaced by a fresh one where sending again cannot do anything twice.
 //!    Or *own* (`answer`): through the mailbox to the control thread; a full mailbox is an answer, 503.
+//!    A WebSocket's handshake is a request like others; after the service's 101 (`handshake`) it is a *tunnel* (`tunnel`, `lane`).
 //! 6. *Relay* (`relay`): both bodies at once, a piece at a time; the next piece is read when the last one is written.
 //! 7. *Record* (`shard`): counters, access line, buffers back to the pool; then the next head, or a `CloseReason`.
 //!
@@ -79,6 +82,7 @@
 //! | slice | tokens that a worker took from a bucket ahead of need: spent without a shared write, settled within a tick |
 //! | lease | exclusive use for a while: of an upstream connection, by one exchange |
 //! | permit, ticket | proof that the limits were charged; proof that all checks were passed |
+//! | tunnel, lane | a WebSocket after its 101; one of its two directions |
 //! | exchange, reject | an admitted request on its way; a refusal before it has become an answer |
 #![deny(unsafe_code)]
 
@@ -96,6 +100,7 @@ pub mod limit;
 pub mod mailbox;
 pub mod metrics;
 pub mod net;
+pub mod presence;
 pub mod reject;
 pub mod route;
 pub mod testing;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::identity::Identity;
+use crate::limit;
 
 /// Own-endpoint calls that may wait for the control thread at once.
 pub const CALLS_MAX: usize = 1024;
@@ -43,6 +44,31 @@ pub struct Caller {
     /// The call came through the public port (true) or the operations port.
     pub public: bool,
 }
+
+/// What a worker asks of the exchange with the store. It has a mailbox of its own, so that no own endpoint is in its way.
+#[derive(Debug)]
+pub enum Lease {
+    /// A request needs tokens that are not here.
+    Ask {
+        /// Of which key.
+        key: limit::Key,
+        /// Tokens.
+        cost: u32,
+        /// Where the verdict goes; without one the key is charged and nobody waits.
+        reply: Option<oneshot::Sender<limit::Verdict>>,
+    },
+    /// A pool runs low.
+    Fetch(limit::Hint),
+}
+
+/// Letters to the exchange that may lie in its mailbox.
+pub const LEASES_MAX: usize = limit::WAITING_MAX;
+
+/// The workers' end of the exchange's mailbox.
+pub type LeaseOutbox = mpsc::Sender<Lease>;
+
+/// The exchange's end.
+pub type LeaseInbox = mpsc::Receiver<Lease>;
 
 /// The worker's end.
 pub type Outbox = mpsc::Sender<Call>;

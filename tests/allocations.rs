@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use dbpower_gateway::config::{self, Config, Rules, Snapshot, Sources};
 use dbpower_gateway::metrics::{Registry, State};
-use dbpower_gateway::{access_log, identity, limit, net, worker};
+use dbpower_gateway::{access_log, identity, limit, net, presence, worker};
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -117,7 +117,11 @@ fn worker(config: &Arc<Config>, upstream: SocketAddr) -> SocketAddr {
         state: Arc::new(State::new(2)),
         outbox,
         log: logs.pop(),
-        connections_max: 100,
+        presence: Arc::new(presence::Presence::new(presence::Bounds {
+            connections_max: 100,
+            per_address_max: 50,
+            per_organization_max: 50,
+        })),
     };
     let (address, mut listeners) = net::listeners("127.0.0.1:0".parse().unwrap(), 1).unwrap();
     let listener = listeners.pop().unwrap();

@@ -130,11 +130,13 @@ fn defaults_are_those_of_the_predecessor() {
         times.body,
         times.connect,
         times.read,
+        times.stream_idle,
+        times.tunnel_idle,
         times.write,
         times.drain,
     ]
     .map(|time| time.as_secs());
-    assert_eq!(seconds, [10, 75, 30, 2, 60, 60, 25]);
+    assert_eq!(seconds, [10, 75, 30, 2, 60, 3600, 3600, 60, 25]);
     assert_eq!(
         (config.bounds.connections_max, config.bounds.body_bytes_max),
         (None, Some(64 << 20))
@@ -207,6 +209,13 @@ fn accepted_spellings() {
             .body_bytes_max,
         None
     );
+    let bounds = load(&[
+        ("MAX_CONNECTIONS_PER_IP", "6"),
+        ("MAX_IN_FLIGHT_PER_ORG", "7"),
+    ]);
+    let bounds = bounds.unwrap().bounds;
+    assert_eq!(bounds.connections_per_address_max, 6);
+    assert_eq!(bounds.in_flight_per_organization_max, 7);
     assert_eq!(
         load(&[("MAX_CONNECTIONS", "5")])
             .unwrap()

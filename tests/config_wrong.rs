@@ -71,6 +71,20 @@ const WRONG: &[(&str, &str, &str)] = &[
         "0",
         "must be a whole number from 1 to 100000000",
     ),
+    ("MAX_CONNECTIONS_PER_IP", "many", "must be a whole number"),
+    ("STREAM_IDLE_TIMEOUT", "soon", "seconds"),
+    ("TUNNEL_IDLE_TIMEOUT", "0", "seconds"),
+    ("MAX_IN_FLIGHT_PER_ORG", "-1", "must be a whole number"),
+    (
+        "MAX_CONNECTIONS_PER_IP",
+        "-1",
+        "must be a whole number from 0 to 100000000; 0 is off",
+    ),
+    (
+        "MAX_IN_FLIGHT_PER_ORG",
+        "ten",
+        "must be a whole number from 0 to 100000000; 0 is off",
+    ),
     (
         "MAX_BODY_BYTES",
         "64MiB",

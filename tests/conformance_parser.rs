@@ -263,6 +263,7 @@ fn judge_request(row: &Row, read: &Read) {
             assert_eq!(message.body, want.body, "{name}");
             assert_eq!(message.trailers, want.trailers, "{name}");
             assert_eq!(message.keep_alive, want.keep_alive, "{name}");
+            assert_eq!(message.switches, want.switches, "{name}");
             assert_eq!(message.rest, want.rest, "{name}");
             let consumed: HashSet<String> = message
                 .fields

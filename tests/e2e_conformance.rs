@@ -203,11 +203,18 @@ fn taken(wire: &mut Wire, bytes: &[u8], accepted: &Accepted, up: &Upstream) -> R
     for name in accepted.consumed {
         // `TE: trailers` is the one coding that passes (HTTP.md "hop-by-hop"); it is written anew.
         let trailers = *name == "te" && seen.field(name) == Some("trailers");
-        let leaked = !OURS.contains(name) && !trailers && seen.field(name).is_some();
+        let switch = *name == "upgrade" && accepted.switches;
+        let leaked = !OURS.contains(name) && !trailers && !switch && seen.field(name).is_some();
         check(!leaked, || {
             format!("{name} went upstream: {:?}", seen.field(name))
         })?;
     }
+    // The upstream is asked to switch by fields of ours, and only where the client has asked for it.
+    let asked = ["connection", "upgrade"].map(|name| seen.field(name).unwrap_or_default());
+    check(
+        (asked == ["Upgrade", "websocket"]) == accepted.switches,
+        || format!("asked upstream: {asked:?}"),
+    )?;
     goes_on(wire, accepted)
 }
 

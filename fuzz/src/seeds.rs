@@ -73,7 +73,12 @@ pub fn whole_paths() -> impl Iterator<Item = Vec<u8>> {
         let plain = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
         let forged =
             format!("POST {path} HTTP/1.1\r\nHost: a\r\n{FIELDS}Content-Length: 3\r\n\r\nabc");
-        [plain.into_bytes(), forged.into_bytes()]
+        let socket = format!(
+            "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Protocol: bearer, TOKEN, chat\r\n\r\n"
+        );
+        [plain, forged, socket].map(String::into_bytes)
     });
     // The rows ask for `/` mostly, which nobody serves: the same below a route.
     let rows = request_heads().flat_map(|bytes| {

@@ -298,6 +298,27 @@ pub fn persists(fields: &[Line<'_>], minor: u8) -> bool {
     !says("close") && (minor == 1 || says("keep-alive"))
 }
 
+/// A whole WebSocket handshake (RFC 6455 4.1, 11.3): anything less leaves `Upgrade` without meaning.
+pub fn asks_websocket(request: &Request<'_>) -> bool {
+    let says = |name, word: &str| {
+        named(&request.fields, name)
+            .flat_map(list)
+            .any(|member| member.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let keys: Vec<&[u8]> = named(&request.fields, "sec-websocket-key").collect();
+    let versions: Vec<&[u8]> = named(&request.fields, "sec-websocket-version").collect();
+    let key_is_good = matches!(keys.as_slice(), [[digits @ .., b'=', b'=']]
+        if digits.len() == 22 && digits.iter().all(is_digit));
+    request.method == b"GET"
+        && request.minor == 1
+        && request.body == Body::None
+        && says("connection", "upgrade")
+        && says("upgrade", "websocket")
+        && key_is_good
+        && versions == [b"13"]
+}
+
 /// Whether this field is for one connection only: by its definition, or because `Connection` names it (RFC 9110 7.6.1).
 pub fn is_hop(fields: &[Line<'_>], name: &[u8]) -> bool {
     const HOP: [&str; 9] = [

@@ -9,7 +9,7 @@ use dbpower_gateway::http1::{HEAD_BYTES_MAX, Scratch, head_end, parse_request};
 use dbpower_gateway::net::Tcp;
 use dbpower_gateway::route::{Match, Rule};
 use dbpower_gateway::worker::{Admitted, Checks, Ticket, admit, write_request};
-use dbpower_gateway::{identity, limit};
+use dbpower_gateway::{identity, limit, presence};
 
 use crate::chunks::folded;
 use crate::ours::differ;
@@ -86,6 +86,11 @@ impl Gateway {
             checks: Checks {
                 limits: limit::Core::new(node, 0),
                 tokens: identity::Cache::new(),
+                presence: Arc::new(presence::Presence::new(presence::Bounds {
+                    connections_max: 1,
+                    per_address_max: 0,
+                    per_organization_max: 0,
+                })),
             },
             token,
         }
@@ -145,8 +150,23 @@ impl Gateway {
 fn identity_lines(ticket: &Ticket, public: bool, came: &Request<'_>) -> bool {
     let told = format!("{ticket:?}").contains("identity: Some");
     let tokens: Vec<&[u8]> = strict::named(&came.fields, "authorization").collect();
-    assert!(!told || (!public && tokens.len() == 1), "who is that?");
+    let said = tokens.len() == 1 || offers_token(came);
+    assert!(!told || (!public && said), "who is that?");
     told
+}
+
+/// The subprotocols that a client offers.
+fn offers<'r>(request: &'r Request<'_>) -> impl Iterator<Item = &'r [u8]> {
+    strict::named(&request.fields, "sec-websocket-protocol").flat_map(strict::list)
+}
+
+/// A WebSocket handshake whose token stands among its subprotocols: these go on without it.
+fn offers_token(came: &Request<'_>) -> bool {
+    strict::asks_websocket(came)
+        && strict::named(&came.fields, "authorization")
+            .next()
+            .is_none()
+        && offers(came).any(|offer| offer == b"bearer")
 }
 
 /// One request as a service gets it, with all that it came from.
@@ -241,7 +261,11 @@ impl Sent<'_> {
         let trailers = strict::named(&self.came.fields, "te")
             .flat_map(strict::list)
             .any(|member| member.eq_ignore_ascii_case(b"trailers"));
-        if trailers {
+        if strict::asks_websocket(self.came) {
+            self.must(values("connection") == [b"Upgrade"], "Connection");
+            self.must(values("upgrade") == [b"websocket"], "Upgrade");
+            self.must(values("te").is_empty(), "TE");
+        } else if trailers {
             self.must(values("te") == [b"trailers"], "TE");
             self.must(values("connection") == [b"TE"], "Connection");
         } else {
@@ -256,9 +280,20 @@ impl Sent<'_> {
             "proxy-authenticate",
             "proxy-authorization",
             "trailer",
-            "upgrade",
         ] {
             self.must(values(name).is_empty(), name);
+        }
+        self.must(
+            strict::asks_websocket(self.came) || values("upgrade").is_empty(),
+            "upgrade",
+        );
+        if offers_token(self.came) {
+            let before = std::iter::once(&b""[..]).chain(offers(self.came));
+            let kept = offers(self.came)
+                .zip(before)
+                .filter(|pair| pair.0 != b"bearer" && pair.1 != b"bearer")
+                .map(|pair| pair.0);
+            self.must(offers(read).eq(kept), "subprotocols");
         }
         let framings = values("content-length").len() + values("transfer-encoding").len();
         let framed = usize::from(read.body != strict::Body::None);
@@ -344,8 +379,13 @@ impl Sent<'_> {
             .fields
             .iter()
             .filter(|(name, _)| !strict::is_hop(&self.came.fields, name) && !hop_in_1_0(name));
-        let came: Vec<_> = came.filter(|line| is_plain(line.0)).collect();
-        let sent = read.fields.iter().filter(|line| is_plain(line.0));
+        // Judged by `one_connection`.
+        let rewritten = |name: &[u8]| {
+            offers_token(self.came) && name.eq_ignore_ascii_case(b"sec-websocket-protocol")
+        };
+        let is_same = |line: &&Line<'_>| is_plain(line.0) && !rewritten(line.0);
+        let came: Vec<_> = came.filter(is_same).collect();
+        let sent = read.fields.iter().filter(is_same);
         self.must(
             sent.eq(came),
             "fields that are the client's and the service's alone",

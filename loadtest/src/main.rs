@@ -1,7 +1,10 @@
 //! The load-test harness: without a subcommand it measures the gateway in every scenario. Not part of the gateway. README.md beside it
 //! tells the method.
 
+mod abuse;
+mod attacks;
 mod generator;
+mod idle;
 mod measure;
 mod origin;
 mod process;
@@ -30,6 +33,10 @@ enum Command {
     Peers(session::Options),
     /// CPU time per request at saturation against a raw TCP relay alone, in one run.
     Floor(session::Options),
+    /// What others wait for while clients of bad will are at work.
+    Abuse(abuse::Options),
+    /// Memory of idle keep-alive connections.
+    Idle(idle::Options),
     /// Which gateways are installed, and how to install the others.
     List,
     /// Writes Markdown and HTML from a report's JSON again.
@@ -65,6 +72,8 @@ fn main() -> std::io::Result<()> {
         None => session::gateway(&arguments.options),
         Some(Command::Peers(options)) => session::peers(&options),
         Some(Command::Floor(options)) => session::floor(&options),
+        Some(Command::Abuse(options)) => abuse::run(&options),
+        Some(Command::Idle(options)) => idle::run(&options),
         Some(Command::List) => session::list(),
         Some(Command::Render(options)) => report::render(&options),
         Some(Command::Origin { port }) => net::run(net::detect(), || origin::serve(port))?,

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -21,9 +21,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Exec {
-    /// Core to stay on.
+    /// Core to stay on; unset: any.
     #[arg(long)]
-    core: usize,
+    core: Option<usize>,
     /// Program and arguments.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     words: Vec<String>,
@@ -32,10 +32,11 @@ pub(crate) struct Exec {
 /// Becomes another program that is pinned from its first instruction and ends with its parent.
 pub(crate) fn exec(options: &Exec) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::TERM))?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut set = CpuSet::new();
-    set.set(options.core.min(cores - 1));
-    sched_setaffinity(None, &set)?;
+    if let Some(core) = options.core {
+        let mut set = CpuSet::new();
+        set.set(core);
+        sched_setaffinity(None, &set)?;
+    }
     net::descriptors_raised();
     let Some((program, arguments)) = options.words.split_first() else {
         return Err(io::Error::other("no program was named"));
@@ -45,29 +46,71 @@ pub(crate) fn exec(options: &Exec) -> io::Result<()> {
     Err(io::Error::new(error.kind(), format!("{program}: {error}")))
 }
 
-/// `command`, to be run through [`exec`] on `core`.
-pub(crate) fn pinned(command: &Command, core: usize) -> io::Result<Command> {
+/// `command`, to be run through [`exec`] on `core`, with no more of this process's environment than programs need.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "outside the gateway: settings of whoever starts the harness must not reach what it measures"
+)]
+pub(crate) fn pinned(command: &Command, core: Option<usize>) -> io::Result<Command> {
     let mut outer = Command::new(std::env::current_exe()?);
-    outer.args(["exec", "--core", &core.to_string(), "--"]);
-    outer.arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        if let Some(value) = value {
+    outer.env_clear().arg("exec");
+    if let Some(core) = core {
+        outer.args(["--core", &core.to_string()]);
+    }
+    outer
+        .arg("--")
+        .arg(command.get_program())
+        .args(command.get_args());
+    for name in ["PATH", "HOME", "MONOIO_FORCE_LEGACY_DRIVER"] {
+        if let Some(value) = std::env::var_os(name) {
             outer.env(name, value);
         }
     }
+    outer.envs(
+        command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
     if let Some(folder) = command.get_current_dir() {
         outer.current_dir(folder);
     }
     Ok(outer)
 }
 
-/// Where what a process says goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Output {
-    /// Nowhere.
+/// Builds the gateway when its binary is missing.
+pub(crate) fn build(binary: &Path) -> io::Result<()> {
+    if binary.exists() {
+        return Ok(());
+    }
+    let built = Command::new("cargo")
+        .args(["build", "--release"])
+        .status()?;
+    if built.success() {
+        return Ok(());
+    }
+    Err(io::Error::other("cargo build --release failed"))
+}
+
+/// Raises this process's descriptor limit.
+pub(crate) fn raise_descriptors(wanted: usize) -> io::Result<()> {
+    let allowed = net::descriptors_raised();
+    if allowed >= wanted {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "{wanted} descriptors are needed, {allowed} are allowed (ulimit -Hn)"
+    )))
+}
+
+/// Where what a process says goes: nowhere, or into files of a folder.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Output<'a> {
+    /// Nowhere; complaints go where the harness's go.
     Dropped,
-    /// Into a file, as an access log would.
-    File,
+    /// Complaints into a file of this folder.
+    Complaints(&'a Path),
+    /// Standard output as well, as an access log would.
+    All(&'a Path),
 }
 
 /// A process under test, ended when dropped.
@@ -75,26 +118,28 @@ pub(crate) enum Output {
 pub(crate) struct Process {
     child: Child,
     /// What it writes to standard error, shown when it does not start.
-    log: std::path::PathBuf,
+    log: PathBuf,
 }
 
 impl Process {
-    /// Starts `command` on `core` and waits until it listens on `port`. What it says is kept in `work`.
+    /// Starts `command` on `core` and waits until it listens on `port`.
     pub(crate) fn start(
         command: &Command,
-        core: usize,
+        core: Option<usize>,
         port: u16,
-        work: &Path,
-        output: Output,
+        output: Output<'_>,
     ) -> io::Result<Self> {
-        fs::create_dir_all(work)?;
-        let log = work.join("stderr.log");
         let mut outer = pinned(command, core)?;
-        outer.stdin(Stdio::null()).stderr(fs::File::create(&log)?);
-        outer.stdout(match output {
-            Output::Dropped => Stdio::null(),
-            Output::File => fs::File::create(work.join("stdout.log"))?.into(),
-        });
+        outer.stdin(Stdio::null()).stdout(Stdio::null());
+        let mut log = PathBuf::new();
+        if let Output::Complaints(folder) | Output::All(folder) = output {
+            fs::create_dir_all(folder)?;
+            log = folder.join("stderr.log");
+            outer.stderr(fs::File::create(&log)?);
+        }
+        if let Output::All(folder) = output {
+            outer.stdout(fs::File::create(folder.join("stdout.log"))?);
+        }
         let mut process = Self {
             child: outer.spawn()?,
             log,
@@ -157,6 +202,14 @@ impl Process {
             kilobytes += number.and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
         }
         kilobytes * 1024
+    }
+
+    /// A line of `/proc/<pid>/status` in KiB.
+    pub(crate) fn status_kib(&self, name: &str) -> io::Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+            .ok_or_else(|| io::Error::other(format!("no {name} in /proc")))
     }
 
     /// What it wrote to standard error.

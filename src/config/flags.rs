@@ -58,6 +58,12 @@ pub struct Listening {
     /// Client connections held at once; unset: 90 % of the file descriptor limit
     #[arg(long, env, value_name = "N")]
     pub max_connections: Option<OsString>,
+    /// Client connections of one address held at once (IPv6: of its /64); 0: any number. Trusted proxies are exempt
+    #[arg(long, env, default_value = "0", value_name = "N")]
+    pub max_connections_per_ip: Option<OsString>,
+    /// Requests of one organization forwarded at once; 0: any number
+    #[arg(long, env, default_value = "0", value_name = "N")]
+    pub max_in_flight_per_org: Option<OsString>,
     /// Largest request body in bytes; 0 switches the bound off
     #[arg(long, env, default_value = "67108864", value_name = "BYTES")]
     pub max_body_bytes: Option<OsString>,
@@ -94,6 +100,9 @@ pub struct Services {
     /// Share the limits through Redis; `false`: each gateway counts for itself
     #[arg(long, env, default_value = "true", value_name = "BOOL")]
     pub redis_enabled: Option<OsString>,
+    /// The URL names a node of a Redis Cluster
+    #[arg(long, env, default_value = "false", value_name = "BOOL")]
+    pub redis_cluster: Option<OsString>,
 }
 
 /// Tokens and roles.
@@ -167,6 +176,12 @@ pub struct RateLimits {
     /// Organizations and addresses remembered at once, about 120 bytes each
     #[arg(long, env, default_value = "262144", value_name = "N")]
     pub rate_limit_keys_max: Option<OsString>,
+    /// While Redis is away: `share` (each gateway admits its part), `closed` (429) or `open` (no limit)
+    #[arg(long, env, default_value = "share", value_name = "NAME")]
+    pub rate_limit_on_outage: Option<OsString>,
+    /// Gateways that share the limits, at least; more are counted by their heartbeats
+    #[arg(long, env, default_value = "1", value_name = "N")]
+    pub rate_limit_nodes: Option<OsString>,
 }
 
 /// Browsers and proxies in front.
@@ -206,6 +221,12 @@ pub struct Times {
     /// Service: between two pieces of the answer (cut off)
     #[arg(long, env, default_value = "60", value_name = "SECONDS")]
     pub read_timeout: Option<OsString>,
+    /// Service: between two pieces of an event stream, `text/event-stream` (cut off)
+    #[arg(long, env, default_value = "3600", value_name = "SECONDS")]
+    pub stream_idle_timeout: Option<OsString>,
+    /// WebSocket: without a byte in either direction (closed)
+    #[arg(long, env, default_value = "3600", value_name = "SECONDS")]
+    pub tunnel_idle_timeout: Option<OsString>,
     /// Client: to take a piece of the answer (cut off)
     #[arg(long, env, default_value = "60", value_name = "SECONDS")]
     pub write_timeout: Option<OsString>,

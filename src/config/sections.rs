@@ -9,6 +9,7 @@ use super::reader::Reader;
 use super::{
     Algorithm, Auth, Bounds, Level, Limits, Log, LogFormat, Ops, Redis, Secret, Timeouts, url,
 };
+use crate::limit::OnOutage;
 
 /// L + B must stay below this: a bucket's level has 24 bits.
 const BUCKET_END: u64 = 1 << 24;
@@ -20,6 +21,8 @@ const BLOCK_SECONDS_MAX: f64 = 604_800.0;
 const KEYS_MIN: u64 = 1_024;
 /// 2^26 keys fill some 8 GB.
 const KEYS_MAX: u64 = 1 << 26;
+/// More gateways than any fleet has.
+const NODES_MAX: u64 = 65_536;
 /// Shortest time limit that an honest network can keep.
 const TIMEOUT_MIN: f64 = 0.01;
 /// More threads than any machine has CPUs.
@@ -91,9 +94,11 @@ pub(super) fn workers(reader: &mut Reader) -> Option<usize> {
 pub(super) fn redis(reader: &mut Reader) -> Option<Redis> {
     let enabled = reader.read("REDIS_ENABLED", parse::boolean);
     let url = reader.read("REDIS_URL", url::redis);
+    let cluster = reader.read("REDIS_CLUSTER", parse::boolean);
     Some(Redis {
         enabled: enabled?,
         url: Secret::new(url?),
+        cluster: cluster?,
     })
 }
 
@@ -117,6 +122,17 @@ pub(super) fn limits(reader: &mut Reader) -> Option<Limits> {
     let keys_max = reader.read("RATE_LIMIT_KEYS_MAX", |text| {
         parse::whole(text, &(KEYS_MIN..=KEYS_MAX))
     });
+    let on_outage = reader.read("RATE_LIMIT_ON_OUTAGE", |text| {
+        match text.to_ascii_lowercase().as_str() {
+            "share" => Ok(OnOutage::Share),
+            "closed" => Ok(OnOutage::Closed),
+            "open" => Ok(OnOutage::Open),
+            _ => Err("share, closed or open".to_owned()),
+        }
+    });
+    let nodes = reader.read("RATE_LIMIT_NODES", |text| {
+        parse::whole(text, &(1..=NODES_MAX))
+    });
     if let (Some(rpm), Some(burst)) = (rpm, burst)
         && rpm + burst >= BUCKET_END
     {
@@ -134,6 +150,8 @@ pub(super) fn limits(reader: &mut Reader) -> Option<Limits> {
         per_org: per_org?,
         per_ip: per_ip?,
         keys_max: usize::try_from(keys_max?).ok()?,
+        on_outage: on_outage?,
+        nodes: u32::try_from(nodes?).ok()?,
     })
 }
 
@@ -229,6 +247,8 @@ pub(super) fn timeouts(reader: &mut Reader) -> Option<Timeouts> {
     let body = seconds(reader, "BODY_TIMEOUT", 3_600.0);
     let connect = seconds(reader, "CONNECT_TIMEOUT", 300.0);
     let read = seconds(reader, "READ_TIMEOUT", 86_400.0);
+    let stream_idle = seconds(reader, "STREAM_IDLE_TIMEOUT", 86_400.0);
+    let tunnel_idle = seconds(reader, "TUNNEL_IDLE_TIMEOUT", 86_400.0);
     let write = seconds(reader, "WRITE_TIMEOUT", 3_600.0);
     // Zero is a wish here: end at once.
     let drain = reader.read("DRAIN_TIMEOUT", |text| {
@@ -240,6 +260,8 @@ pub(super) fn timeouts(reader: &mut Reader) -> Option<Timeouts> {
         body: body?,
         connect: connect?,
         read: read?,
+        stream_idle: stream_idle?,
+        tunnel_idle: tunnel_idle?,
         write: write?,
         drain: drain?,
     })
@@ -255,6 +277,13 @@ pub(super) fn bounds(reader: &mut Reader) -> Option<Bounds> {
     let connections = reader.read_optional("MAX_CONNECTIONS", |text| {
         parse::whole(text, &(1..=100_000_000))
     });
+    let none_is_zero = |range: String| format!("{range}; 0 is off");
+    let per_address = reader.read("MAX_CONNECTIONS_PER_IP", |text| {
+        parse::whole(text, &(0..=100_000_000)).map_err(none_is_zero)
+    });
+    let per_organization = reader.read("MAX_IN_FLIGHT_PER_ORG", |text| {
+        parse::whole(text, &(0..=100_000_000)).map_err(none_is_zero)
+    });
     let body_bytes = reader.read("MAX_BODY_BYTES", |text| {
         parse::whole(text, &(0..=i64::MAX.unsigned_abs()))
             .map_err(|range| format!("{range} bytes; 0 is off"))
@@ -262,6 +291,8 @@ pub(super) fn bounds(reader: &mut Reader) -> Option<Bounds> {
     let connections = connections?.map(|number| usize::try_from(number).unwrap_or(usize::MAX));
     Some(Bounds {
         connections_max: connections,
+        connections_per_address_max: u32::try_from(per_address?).ok()?,
+        in_flight_per_organization_max: u32::try_from(per_organization?).ok()?,
         body_bytes_max: body_bytes.map(|bytes| (bytes > 0).then_some(bytes))?,
     })
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::limit::OnOutage;
+
 /// Everything the gateway is told from outside, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -100,6 +102,8 @@ pub struct Redis {
     pub enabled: bool,
     /// `REDIS_URL`, may hold a password.
     pub url: Secret,
+    /// `REDIS_CLUSTER`.
+    pub cluster: bool,
 }
 
 /// Rate limits, LIMITS section 1: L, B, D.
@@ -117,6 +121,10 @@ pub struct Limits {
     pub per_ip: bool,
     /// `RATE_LIMIT_KEYS_MAX`: slots of the node table.
     pub keys_max: usize,
+    /// `RATE_LIMIT_ON_OUTAGE`.
+    pub on_outage: OnOutage,
+    /// `RATE_LIMIT_NODES`, ≥ 1.
+    pub nodes: u32,
 }
 
 /// HMAC algorithms that a shared secret may be used with.
@@ -208,6 +216,10 @@ pub struct Timeouts {
     pub connect: Duration,
     /// `READ_TIMEOUT`, 60 s between response bytes.
     pub read: Duration,
+    /// `STREAM_IDLE_TIMEOUT`, 1 h between two pieces of an event stream.
+    pub stream_idle: Duration,
+    /// `TUNNEL_IDLE_TIMEOUT`, 1 h without a byte in a tunnel.
+    pub tunnel_idle: Duration,
     /// `WRITE_TIMEOUT`, 60 s on a slow client.
     pub write: Duration,
     /// `DRAIN_TIMEOUT`, 25 s for in-flight requests at shutdown.
@@ -219,6 +231,10 @@ pub struct Timeouts {
 pub struct Bounds {
     /// `MAX_CONNECTIONS`; `None` = 90 % of the descriptor limit.
     pub connections_max: Option<usize>,
+    /// `MAX_CONNECTIONS_PER_IP`; 0 = off.
+    pub connections_per_address_max: u32,
+    /// `MAX_IN_FLIGHT_PER_ORG`; 0 = off.
+    pub in_flight_per_organization_max: u32,
     /// `MAX_BODY_BYTES`; `None` = off.
     pub body_bytes_max: Option<u64>,
 }

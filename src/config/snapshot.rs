@@ -47,6 +47,10 @@ pub struct Times {
     pub connect: u64,
     /// Between bytes of a response.
     pub read: u64,
+    /// Between bytes of an event stream.
+    pub stream_idle: u64,
+    /// Without a byte in a tunnel.
+    pub tunnel_idle: u64,
     /// For a client to take a piece of the answer.
     pub write: u64,
 }
@@ -59,6 +63,8 @@ impl From<&Timeouts> for Times {
             body: ms(from.body),
             connect: ms(from.connect),
             read: ms(from.read),
+            stream_idle: ms(from.stream_idle),
+            tunnel_idle: ms(from.tunnel_idle),
             write: ms(from.write),
         }
     }

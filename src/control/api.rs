@@ -14,6 +14,7 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::sync::Semaphore;
 
+use super::redis::Door;
 use super::{LimitsView, answer, health, limits, openapi, pages, reset};
 use crate::config::Config;
 use crate::metrics::{self, Gauges, Registry, TextFormat};
@@ -23,6 +24,8 @@ pub(super) struct Api {
     pub(super) config: Arc<Config>,
     pub(super) state: Arc<metrics::State>,
     pub(super) limits: Arc<dyn LimitsView>,
+    /// With Redis: where levels are asked for and resets go.
+    pub(super) store: Option<Door>,
     pub(super) metrics: Arc<Registry>,
     pub(super) clock_ns: fn() -> u64,
     pub(super) start_unix_ms: u64,

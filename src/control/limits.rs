@@ -17,6 +17,8 @@ use serde_json::Value;
 use super::answer::{failure, json, unauthorized};
 use super::api::Api;
 use super::caller::Subject;
+use super::redis::Door;
+use crate::limit::Key;
 
 /// How long a core may keep what it took from its slice to itself (LIMITS.md section 5): a count that is read after this is
 /// exact. Longer than the 20 ms of a slice by one tick of a worker.
@@ -108,28 +110,50 @@ pub(super) async fn info(
             "Too many callers ask for their limits at once",
         );
     };
-    tokio::time::sleep(SETTLE).await;
-    let now = (api.clock_ns)();
-    let limits = &api.config.limits;
-    let organization = subject.organization.filter(|_| limits.per_org).map(|id| {
-        let info = api.limits.organization(&id.text, now);
-        OrganizationInfo {
-            id: id.value,
-            current_count: info.current_count,
-            limit: info.limit,
-            remaining: info.remaining,
+    let per = &api.config.limits;
+    let id = subject.organization.filter(|_| per.per_org);
+    let (of_id, of_address) = match &api.store {
+        None => {
+            tokio::time::sleep(SETTLE).await;
+            let now = (api.clock_ns)();
+            let of_id = id.as_ref().map(|id| api.limits.organization(&id.text, now));
+            (
+                of_id,
+                per.per_ip.then(|| api.limits.address(subject.address, now)),
+            )
         }
+        // Both at once: each waits for the other nodes' reports.
+        Some(store) => tokio::join!(
+            level(
+                store,
+                id.as_ref().map(|id| Key::Org(id.text.as_str().into()))
+            ),
+            level(store, per.per_ip.then_some(Key::Ip(subject.address))),
+        ),
+    };
+    let organization = id.zip(of_id).map(|(id, info)| OrganizationInfo {
+        id: id.value,
+        current_count: info.current_count,
+        limit: info.limit,
+        remaining: info.remaining,
     });
-    let ip = limits.per_ip.then(|| {
-        let info = api.limits.address(subject.address, now);
-        AddressInfo {
-            address: subject.address.to_string(),
-            current_count: info.current_count,
-            limit: info.limit,
-            remaining: info.remaining,
-        }
+    let ip = of_address.map(|info| AddressInfo {
+        address: subject.address.to_string(),
+        current_count: info.current_count,
+        limit: info.limit,
+        remaining: info.remaining,
     });
     json(StatusCode::OK, Info { organization, ip })
+}
+
+/// A key's level over all nodes.
+async fn level(store: &Door, key: Option<Key>) -> Option<LimitInfo> {
+    let info = store.info(key?).await?;
+    Some(LimitInfo {
+        current_count: info.current_count,
+        limit: info.limit,
+        remaining: info.remaining,
+    })
 }
 
 /// Said to callers without a verified token: on the public port only when authentication is not required, on the operations

@@ -14,6 +14,7 @@ mod openapi;
 mod ops;
 mod pages;
 mod probe;
+mod redis;
 mod reset;
 mod resolve;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use crate::metrics::{Registry, State};
 
 pub use limits::{LimitInfo, LimitsView};
 pub use ops::bind_ops;
+pub use redis::Store;
 
 /// Lookups of names that may run at once: tokio asks the system's resolver on threads of its own.
 const LOOKUP_THREADS_MAX: usize = 8;
@@ -47,6 +49,8 @@ pub struct Wiring {
     pub inbox: Inbox,
     /// The limiter, to be read and reset.
     pub limits: Arc<dyn LimitsView>,
+    /// The exchange with Redis; None: limits are this process's own.
+    pub store: Option<Store>,
     /// The workers' counters.
     pub metrics: Arc<Registry>,
     /// The process's state; health and `probed` are written here.
@@ -86,6 +90,7 @@ async fn serve(wiring: Wiring) -> io::Result<()> {
         config,
         inbox,
         limits,
+        store,
         metrics,
         state,
         publish,
@@ -95,10 +100,12 @@ async fn serve(wiring: Wiring) -> io::Result<()> {
         diagnostics_dropped,
         mut shutdown,
     } = wiring;
+    let store = store.map(|store| redis::start(store, Arc::clone(&state), clock_ns));
     let api = Arc::new(api::Api {
         config: Arc::clone(&config),
         state: Arc::clone(&state),
         limits,
+        store,
         metrics,
         clock_ns,
         start_unix_ms,

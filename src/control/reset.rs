@@ -18,6 +18,7 @@ use super::answer::{bad_request, failure, forbidden, json, unauthorized};
 use super::api::Api;
 use super::caller::{Role, Subject};
 use super::limits::TOKEN_NEEDED;
+use crate::limit::Key;
 use crate::mailbox::OWN_BODY_BYTES_MAX;
 
 /// Said whenever a body names nothing, or more than one thing.
@@ -120,10 +121,13 @@ pub(super) async fn reset(
         return forbidden(why);
     }
     let now = (api.clock_ns)();
-    match &target {
-        Target::Organization(id) => api.limits.reset_organization(id, now),
-        Target::Address(address) => api.limits.reset_address(*address, now),
-        Target::All => api.limits.reset_all(now),
+    match (&api.store, &target) {
+        (None, Target::Organization(id)) => api.limits.reset_organization(id, now),
+        (None, Target::Address(address)) => api.limits.reset_address(*address, now),
+        (None, Target::All) => api.limits.reset_all(now),
+        (Some(store), Target::Organization(id)) => store.reset(Key::Org(id.as_str().into())).await,
+        (Some(store), Target::Address(address)) => store.reset(Key::Ip(*address)).await,
+        (Some(store), Target::All) => store.reset_all().await,
     }
     json(StatusCode::OK, Done::RESET)
 }

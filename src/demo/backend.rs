@@ -18,7 +18,7 @@ use hyper::body::{Frame, SizeHint};
 use serde_json::{Map, Value, json};
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::{Login, refusal};
+use super::{Login, refusal, socket};
 
 /// How late the slow answer is.
 const SLOW_MS: u64 = 2_000;
@@ -53,6 +53,7 @@ pub(super) fn router(login: Option<Login>) -> Router {
         .route("/api/v1/auth/login", post(sign_in))
         .route("/api/v1/slow", get(slow))
         .route("/api/v1/events", get(events))
+        .route("/api/v1/ws", any(socket::talk))
         .route("/api/v1/bytes/{n}", get(download))
         .route("/api/v1/upload", post(upload))
         .route("/api/v1/{*rest}", any(echo))

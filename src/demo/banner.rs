@@ -8,7 +8,7 @@ use super::ORGANIZATION;
 
 /// (what it shows, the command). Names in angle brackets, which no token contains, are filled in. URLs are quoted because an
 /// IPv6 address has square brackets, which some shells would expand.
-const COMMANDS: [(&str, &str); 10] = [
+const COMMANDS: [(&str, &str); 11] = [
     (
         "Health of the gateway and both services",
         "curl -s '<BASE>/health'",
@@ -36,6 +36,10 @@ const COMMANDS: [(&str, &str); 10] = [
     (
         "Ten server-sent events, one each half second",
         "curl -sN <USER> '<BASE>/api/v1/events'",
+    ),
+    (
+        "A WebSocket for two seconds: the handshake's answer, and what the backend says first",
+        r"curl -siN --max-time 2 -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' <USER> '<BASE>/api/v1/ws' | tr -cd '[:print:]\n'",
     ),
     (
         "What is left of the limits: 120 at most, and 100 a minute come back",

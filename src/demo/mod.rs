@@ -7,6 +7,7 @@ mod backend;
 mod banner;
 mod login;
 mod server;
+mod socket;
 
 #[cfg(test)]
 mod tests;
@@ -32,7 +33,7 @@ pub const USER: u64 = 123;
 /// Which of the two services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Stands for DBPower's backend: echo, login, a slow answer, events, large bodies.
+    /// Stands for DBPower's backend: echo, login, a slow answer, events, a WebSocket, large bodies.
     Backend,
     /// Stands for the AI analyzer: a few pattern checks on a piece of SQL.
     Analyzer,

@@ -198,6 +198,7 @@ async fn converse(
             .timer(TokioTimer::new())
             .header_read_timeout(Duration::from_millis(HEAD_MS_MAX))
             .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
     );
     // An error here is a peer that left or spoke nonsense; a demo has nobody to tell.
     tokio::select! {

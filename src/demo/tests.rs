@@ -193,6 +193,41 @@ fn kinds_are_read_by_name() {
 }
 
 #[test]
+fn a_websocket_greets_and_says_back_what_it_hears() {
+    use tungstenite::Message;
+    let running = service(Kind::Backend);
+    let stream = TcpStream::connect(running.address()).unwrap();
+    let url = format!("ws://{}/api/v1/ws", running.address());
+    let (mut socket, _) = tungstenite::client(url, stream).unwrap();
+    assert!(
+        socket
+            .read()
+            .unwrap()
+            .to_text()
+            .unwrap()
+            .contains("Welcome")
+    );
+    for length in [0, 1, 125, 126, 65_535, 65_536, 1 << 20] {
+        let message = Message::binary(vec![7; length]);
+        socket.send(message.clone()).unwrap();
+        assert!(socket.read().unwrap() == message, "{length}");
+    }
+    socket.send(Message::Ping("a".into())).unwrap();
+    assert_eq!(socket.read().unwrap(), Message::Pong("a".into()));
+    socket.close(None).unwrap();
+    while socket.read().is_ok() {}
+    // More than it takes.
+    let stream = TcpStream::connect(running.address()).unwrap();
+    let url = format!("ws://{}/api/v1/ws", running.address());
+    let (mut socket, _) = tungstenite::client(url, stream).unwrap();
+    socket.read().unwrap();
+    let _ = socket.send(Message::binary(vec![7; (1 << 20) + 1]));
+    assert!(socket.read().map_or(true, |message| message.is_close()));
+    let (status, _, body) = ask(running.address(), "GET /api/v1/ws", "");
+    assert_eq!(status, 426, "{body}");
+}
+
+#[test]
 fn banner_lines_are_complete() {
     let gateway: SocketAddr = "0.0.0.0:8000".parse().unwrap();
     let ops: SocketAddr = "127.0.0.1:9090".parse().unwrap();
@@ -202,7 +237,7 @@ fn banner_lines_are_complete() {
         .lines()
         .filter(|line| line.contains("curl"))
         .collect();
-    assert_eq!(commands.len(), 10);
+    assert_eq!(commands.len(), 11);
     for command in commands {
         assert!(command.contains("http://127.0.0.1:8000/"), "{command}");
         let syntax = std::process::Command::new("sh")

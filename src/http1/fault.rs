@@ -18,6 +18,8 @@ pub enum Fault {
     BareCr,
     /// NUL, DEL or another control character in the head.
     Control,
+    /// A TLS handshake where HTTP was expected.
+    TlsHello,
     /// Two empty lines before a request, or one before a response.
     LeadingLines,
     /// Not three parts with one space between each.
@@ -100,6 +102,8 @@ pub enum Fault {
     StatusCode,
     /// 101 though no switch was asked for.
     UnaskedSwitch,
+    /// 101 that does not complete the WebSocket handshake it answers.
+    Switch,
 }
 
 impl Fault {
@@ -113,8 +117,9 @@ impl Fault {
             Self::Connect | Self::Trace => 405,
             Self::CodingUnsupported => 501,
             Self::Expectation => 417,
-            Self::StatusLine | Self::StatusCode | Self::UnaskedSwitch => 502,
-            Self::BareLf | Self::BareCr | Self::Control | Self::LeadingLines => 400,
+            Self::StatusLine | Self::StatusCode | Self::UnaskedSwitch | Self::Switch => 502,
+            Self::BareLf | Self::BareCr | Self::Control => 400,
+            Self::TlsHello | Self::LeadingLines => 400,
             Self::RequestLine | Self::Method | Self::Version => 400,
             Self::TargetForm | Self::TargetBytes | Self::TargetFragment => 400,
             Self::TargetUserinfo | Self::TargetPathless | Self::TargetAsterisk => 400,
@@ -139,6 +144,7 @@ impl Fault {
             Self::BareLf => "Lines end in CRLF: a line feed without carriage return was sent",
             Self::BareCr => "Lines end in CRLF: a carriage return without line feed was sent",
             Self::Control => "A head may hold no control characters but tabs in field values",
+            Self::TlsHello => "This port speaks plain HTTP, and a TLS handshake came: use http://",
             Self::LeadingLines => "Empty lines before the message",
             Self::RequestLine => "The request line must be: method, space, target, space, HTTP/1.1",
             Self::Method => "The method must be a token of letters, digits and !#$%&'*+-.^_`|~",
@@ -180,6 +186,7 @@ impl Fault {
             Self::StatusLine => "The upstream's status line is malformed",
             Self::StatusCode => "The upstream's status is not between 100 and 599",
             Self::UnaskedSwitch => "The upstream switched protocols unasked",
+            Self::Switch => "The upstream's 101 does not complete the WebSocket handshake",
         }
     }
 
@@ -188,7 +195,7 @@ impl Fault {
     pub const fn section(self) -> &'static str {
         match self {
             Self::HeadTooLong | Self::TooManyFields => "RFC 6585 5",
-            Self::TargetTooLong | Self::RequestLine => "RFC 9112 3",
+            Self::TargetTooLong | Self::RequestLine | Self::TlsHello => "RFC 9112 3",
             Self::BareLf | Self::BareCr | Self::LeadingLines => "RFC 9112 2.2",
             Self::Control => "RFC 9110 5.5",
             Self::Method => "RFC 9112 3.1",
@@ -217,6 +224,7 @@ impl Fault {
             Self::StatusLine => "RFC 9112 4",
             Self::StatusCode => "RFC 9110 15",
             Self::UnaskedSwitch => "RFC 9110 7.8",
+            Self::Switch => "RFC 6455 4.1",
         }
     }
 }

@@ -47,6 +47,8 @@ pub enum Name {
     SecWebSocketKey,
     SecWebSocketVersion,
     SecWebSocketProtocol,
+    SecWebSocketAccept,
+    ContentType,
     Other,
 }
 
@@ -76,6 +78,7 @@ impl Name {
             (10, b'k') => (b"keep-alive", Self::KeepAlive),
             (10, b's') => (b"set-cookie", Self::SetCookie),
             (11, b'r') => (b"retry-after", Self::RetryAfter),
+            (12, b'c') => (b"content-type", Self::ContentType),
             (13, b'a') => (b"authorization", Self::Authorization),
             (14, b'c') => (b"content-length", Self::ContentLength),
             (14, b't') if folded_eq(name, b"true-client-ip") => return Self::TrueClientIp,
@@ -84,6 +87,7 @@ impl Name {
             (17, b's') => (b"sec-websocket-key", Self::SecWebSocketKey),
             (18, b'p') => (b"proxy-authenticate", Self::ProxyAuthenticate),
             (19, b'p') => (b"proxy-authorization", Self::ProxyAuthorization),
+            (20, b's') => (b"sec-websocket-accept", Self::SecWebSocketAccept),
             (21, b's') => (b"sec-websocket-version", Self::SecWebSocketVersion),
             (22, b's') => (b"sec-websocket-protocol", Self::SecWebSocketProtocol),
             (16.., b'a') => return Self::access_control(name),

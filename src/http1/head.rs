@@ -26,6 +26,9 @@ pub const RESPONSE_FIELDS_MAX: usize = 200;
 const _: () = assert!(TARGET_BYTES_MAX * 2 <= HEAD_BYTES_MAX);
 const _: () = assert!(FIELDS_MAX <= RESPONSE_FIELDS_MAX);
 
+/// A handshake record of any version of TLS (RFC 8446 5.1).
+const TLS_HELLO: &[u8] = b"\x16\x03";
+
 /// LF and the empty line behind it. A CR ahead in the needle would make each line's end a candidate; so only the head's is.
 static EMPTY_LINE: LazyLock<memmem::Finder<'static>> =
     LazyLock::new(|| memmem::Finder::new(b"\n\r\n"));
@@ -36,6 +39,10 @@ static EMPTY_LINE: LazyLock<memmem::Finder<'static>> =
 /// # Errors
 /// A proof that no further byte can mend the head: a bare line end, a control character, too many bytes.
 pub fn head_end(buf: &[u8], scanned: &mut usize, max: usize) -> Result<Option<usize>, Fault> {
+    // What a browser sends to https:// is told apart from rubbish: it is the commonest mistake with a plain port.
+    if buf.starts_with(TLS_HELLO) {
+        return Err(Fault::TlsHello);
+    }
     let lead = leading_line(buf)?;
     // The end may have begun in what was searched before: three of its four bytes.
     let from = scanned.saturating_sub(3).max(lead);

@@ -19,6 +19,7 @@ mod scratch;
 mod target;
 #[cfg(test)]
 mod tests;
+pub mod websocket;
 pub mod write;
 
 pub use chunked::{Decoder, Step};
@@ -30,5 +31,5 @@ pub use head::{
     head_end, too_long,
 };
 pub use request::{Method, Request, parse_request};
-pub use response::{Response, parse_response};
+pub use response::{Response, parse_handshake_response, parse_response};
 pub use scratch::Scratch;

@@ -8,6 +8,7 @@ use super::hop::Connection;
 use super::host;
 use super::scratch::Scratch;
 use super::target;
+use super::websocket::Asked;
 
 /// The methods that the gateway treats apart; the text of others is in `Request::method_text`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -125,7 +126,7 @@ struct Facts<'b> {
     host: Option<&'b str>,
     framing: Framing,
     connection: Connection,
-    websocket: Websocket,
+    websocket: Asked,
     expect_continue: bool,
     te_trailers: bool,
 }
@@ -178,11 +179,11 @@ impl<'b> Facts<'b> {
                     elements(value).any(|member| member.eq_ignore_ascii_case(b"trailers"))
             }
             Name::Upgrade => {
-                self.websocket.asked |=
+                self.websocket.upgrade |=
                     elements(value).any(|member| member.eq_ignore_ascii_case(b"websocket"))
             }
             Name::SecWebSocketKey => self.websocket.take_key(value),
-            Name::SecWebSocketVersion => self.websocket.version_13 = value == b"13",
+            Name::SecWebSocketVersion => self.websocket.take_version(value),
             _ => {}
         }
         Ok(())
@@ -197,30 +198,5 @@ impl<'b> Facts<'b> {
         }
         self.host = Some(std::str::from_utf8(value).map_err(|_| Fault::HostInvalid)?);
         Ok(())
-    }
-}
-
-/// The parts of a WebSocket handshake.
-#[derive(Default)]
-struct Websocket {
-    asked: bool,
-    keys: u8,
-    key_is_good: bool,
-    version_13: bool,
-}
-
-impl Websocket {
-    /// 16 bytes in base64.
-    fn take_key(&mut self, value: &[u8]) {
-        let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-        self.keys = self.keys.saturating_add(1);
-        self.key_is_good = value.len() == 24
-            && value
-                .strip_suffix(b"==")
-                .is_some_and(|key| key.iter().all(is_base64));
-    }
-
-    const fn complete(&self, connection_upgrade: bool) -> bool {
-        connection_upgrade && self.asked && self.keys == 1 && self.key_is_good && self.version_13
     }
 }

@@ -2,15 +2,16 @@
 //! `Fault`, because its rest would be given to the next client as an answer.
 
 use super::fault::Fault;
-use super::field::{Field, Name};
+use super::field::{Field, Name, elements};
 use super::framing::{Framing, ResponseBody};
 use super::hop::Connection;
 use super::scratch::Scratch;
+use super::websocket;
 
 /// One response's head.
 #[derive(Debug, Clone, Copy)]
 pub struct Response<'s, 'b> {
-    /// 100–599, never 101.
+    /// 100–599; 101 only from `parse_handshake_response`.
     pub status: u16,
     /// The reason phrase as it came, maybe empty.
     pub reason: &'b [u8],
@@ -37,13 +38,63 @@ pub fn parse_response<'s, 'b>(
     scratch: &'s mut Scratch<'b>,
     to_head_request: bool,
 ) -> Result<Response<'s, 'b>, Fault> {
+    parse(head, scratch, to_head_request, false)
+}
+
+/// Reads the answer to a WebSocket handshake with this `Sec-WebSocket-Key`: a 101 that completes it (RFC 6455 4.1), or any
+/// other response.
+///
+/// # Errors
+/// As `parse_response`; [`Fault::Switch`] for a 101 with something missing, wrong or left over.
+pub fn parse_handshake_response<'s, 'b>(
+    head: &'b [u8],
+    scratch: &'s mut Scratch<'b>,
+    key: &[u8],
+) -> Result<Response<'s, 'b>, Fault> {
+    let response = parse(head, scratch, false, true)?;
+    if response.status == 101 && !completes(&response, key) {
+        return Err(Fault::Switch);
+    }
+    Ok(response)
+}
+
+/// The attack: a service (or a cache before it) that did not mean to switch, and a client that speaks to it all the same in
+/// bytes that we no longer look at.
+fn completes(response: &Response<'_, '_>, key: &[u8]) -> bool {
+    let has = |name: Name, member: &[u8]| {
+        let mut lines = response.fields.iter().filter(|field| field.kind == name);
+        lines.any(|field| elements(field.value).any(|found| found.eq_ignore_ascii_case(member)))
+    };
+    let count = |name: Name| response.fields.iter().filter(|f| f.kind == name).count();
+    let accept = websocket::accept(key);
+    // A body of a 101 would be read as frames (RFC 9112 6.1 and 6.3: it has none).
+    let announces_body = response.content_length.is_some_and(|length| length > 0)
+        || count(Name::TransferEncoding) > 0;
+    response.minor == 1
+        && !announces_body
+        && has(Name::Upgrade, b"websocket")
+        && has(Name::Connection, b"upgrade")
+        && count(Name::SecWebSocketAccept) == 1
+        && count(Name::SecWebSocketProtocol) <= 1
+        && response
+            .fields
+            .iter()
+            .any(|field| field.kind == Name::SecWebSocketAccept && field.value == accept)
+}
+
+fn parse<'s, 'b>(
+    head: &'b [u8],
+    scratch: &'s mut Scratch<'b>,
+    to_head_request: bool,
+    switch_asked: bool,
+) -> Result<Response<'s, 'b>, Fault> {
     // A server sends no empty lines ahead: such bytes belong to no answer.
     if matches!(head.first(), Some(b'\r' | b'\n')) {
         return Err(Fault::LeadingLines);
     }
     let lines = scratch.read_response(head)?;
     match lines.status {
-        101 => return Err(Fault::UnaskedSwitch),
+        101 if !switch_asked => return Err(Fault::UnaskedSwitch),
         100..=599 => {}
         _ => return Err(Fault::StatusCode),
     }

@@ -108,7 +108,8 @@ fn search_for_the_head_resumes() {
         (b"GET / HTTP/1.1\r", Ok(None)),
         (b"GET / HTTP/1.1\rH", Err(Fault::BareCr)),
         (b"GET / HTTP/1.1\x00", Err(Fault::Control)),
-        (b"\x16\x03\x01", Err(Fault::Control)),
+        (b"\x16\x03\x01", Err(Fault::TlsHello)),
+        (b"\x16\x02\x01", Err(Fault::Control)),
         (
             b"0123456789012345678901234567890123456789",
             Err(Fault::HeadTooLong),

@@ -1,10 +1,15 @@
 //! One worker's limiter: index, slices and the order of the checks. Not shared, not the buckets' truth.
 //! Invariant: a request charges both of its keys or, as far as this file can give back, none.
+mod leased;
+
 use std::sync::Arc;
 
+pub use leased::{Claim, Letter, Outcome};
+
 use super::answer::{Permit, Policy, Refusal};
+use super::exchange::Hint;
 use super::index::{Entry, Index};
-use super::key::{Hash, IpKey, Kind, OrgKey};
+use super::key::{Hash, IpKey, Key, Kind, OrgKey};
 use super::limits::Limits;
 use super::node::Node;
 use super::slice::{Slice, SliceId, Slices, share};
@@ -37,6 +42,10 @@ pub struct Core {
     cores: u32,
     /// The address of the last peek: the same request's `take` needs neither a hash nor a search.
     last_ip: Option<(IpKey, Hash, u32)>,
+    /// Lease mode: keys whose pool runs low, for the control thread.
+    hints: Vec<Hint>,
+    /// Lease mode: charges that nobody waits for.
+    debts: Vec<(Key, u32)>,
 }
 
 /// A key as this request has found it.
@@ -61,6 +70,8 @@ impl Core {
             counters: Counters::default(),
             cores: u32::try_from(settings.cores).unwrap_or(u32::MAX),
             last_ip: None,
+            hints: Vec::new(),
+            debts: Vec::new(),
             node,
         }
     }
@@ -77,6 +88,9 @@ impl Core {
     ) -> Result<(), Refusal> {
         if !self.node.settings.per_ip {
             return Ok(());
+        }
+        if self.node.leased {
+            return self.peek_leased(ip, cost, clock);
         }
         let now = clock();
         self.refresh();
@@ -159,6 +173,9 @@ impl Core {
 
     /// Charges an address for a request that was answered without a permit: a wrong token, say. Too few tokens start the block.
     pub fn charge_ip(&mut self, ip: IpKey, cost: u32, clock: &impl Fn() -> u64) {
+        if self.node.leased {
+            return self.charge_ip_leased(ip, cost, clock);
+        }
         // The answer is decided already; the refusal counts for the next request.
         let _ = self.take(None, Some(ip), cost, clock);
     }
@@ -430,4 +447,7 @@ impl Core {
 fn settle(node: &Node, slice: Slice) {
     let slot = node.table.slot(slice.place);
     slot.settle(slice.place.id, slice.lent(), slice.tokens);
+    if node.leased {
+        slot.count(slice.taken);
+    }
 }

@@ -9,12 +9,34 @@ use std::net::{IpAddr, Ipv6Addr};
 use ahash::RandomState;
 
 /// What an operator names: a key that owns its text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     /// An organization, by the text of its id.
     Org(Box<str>),
     /// A client address; IPv6 stands for its /64.
     Ip(IpAddr),
+}
+
+impl Key {
+    /// The key's name in the store. Braces: a cluster places a key by what stands between them.
+    #[must_use]
+    pub fn store_name(&self) -> Box<str> {
+        match self {
+            Self::Org(text) => format!("rl:{{o:{text}}}").into(),
+            Self::Ip(address) => format!("rl:{{i:{}}}", IpKey::from(*address).address()).into(),
+        }
+    }
+
+    /// Reads a store's name back.
+    #[must_use]
+    pub fn of_store_name(name: &str) -> Option<Self> {
+        let text = name.strip_prefix("rl:{")?.strip_suffix('}')?;
+        match text.split_once(':')? {
+            ("o", id) => Some(Self::Org(id.into())),
+            ("i", address) => address.parse().ok().map(Self::Ip),
+            (_, _) => None,
+        }
+    }
 }
 
 /// An organization's id, borrowed from the request.
@@ -27,6 +49,10 @@ impl<'a> OrgKey<'a> {
     pub fn new(text: &'a str) -> Self {
         Self(text)
     }
+
+    pub(super) fn text(self) -> &'a str {
+        self.0
+    }
 }
 
 /// A client address: IPv4, or the /64 of an IPv6 address, since one subscriber is given a whole /64 and could pick a new address
@@ -38,6 +64,17 @@ pub struct IpKey(Net);
 enum Net {
     V4(u32),
     V6(u64),
+}
+
+impl IpKey {
+    /// The address, or the first one of the network that the key stands for.
+    #[must_use]
+    pub fn address(self) -> IpAddr {
+        match self.0 {
+            Net::V4(bits) => IpAddr::V4(bits.into()),
+            Net::V6(bits) => IpAddr::V6((u128::from(bits) << 64).into()),
+        }
+    }
 }
 
 impl From<IpAddr> for IpKey {

@@ -25,6 +25,7 @@
 //! | `key`, `answer` | what goes in and what comes out |
 mod answer;
 mod core;
+mod exchange;
 mod index;
 mod key;
 mod limits;
@@ -36,7 +37,10 @@ mod table;
 mod tests;
 mod word;
 
-pub use self::core::{Core, Counters};
+pub use self::core::{Claim, Core, Counters, Letter, Outcome};
 pub use answer::{Permit, Policy, Refusal};
+pub use exchange::{
+    Call, CallId, Exchange, Hint, OnOutage, Reply, SCRIPT, Status, Traffic, Verdict, WAITING_MAX,
+};
 pub use key::{IpKey, Key, OrgKey};
 pub use node::{Info, Node, Settings};

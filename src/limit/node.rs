@@ -52,19 +52,34 @@ pub struct Node {
     limits: ArcSwap<Limits>,
     /// The version of `limits`; what a core compares before each request.
     version: AtomicU64,
+    /// Tokens come from an exchange and not from the clock.
+    pub(super) leased: bool,
 }
 
 impl Node {
-    /// An empty node.
+    /// An empty node that refills its buckets by the clock, for itself.
     #[must_use]
     pub fn new(settings: Settings) -> Arc<Self> {
-        let limits = Limits::new(settings.rpm, settings.burst, settings.block_ms, 1);
+        Self::with(settings, false)
+    }
+
+    /// An empty node whose tokens are leased by an `Exchange`.
+    #[must_use]
+    pub fn leased(settings: Settings) -> Arc<Self> {
+        Self::with(settings, true)
+    }
+
+    fn with(settings: Settings, leased: bool) -> Arc<Self> {
+        // What the fleet has agreed on is newer than anything of this node's own.
+        let version = u64::from(!leased);
+        let limits = Limits::new(settings.rpm, settings.burst, settings.block_ms, version);
         Arc::new(Self {
             settings,
             hasher: Hasher::new(),
             table: Table::new(settings.keys_max, limits.capacity),
             limits: ArcSwap::from_pointee(limits),
             version: AtomicU64::new(limits.version),
+            leased,
         })
     }
 
@@ -108,6 +123,39 @@ impl Node {
             .rcu(|old| Limits::new(rpm, burst, block_ms, old.version.saturating_add(1)));
         let version = self.limits.load().version;
         self.version.fetch_max(version, Ordering::Release);
+    }
+
+    /// Limits that another node has brought, if they are newer.
+    pub(super) fn adopt(&self, limits: Limits) {
+        if limits.version > self.version() {
+            self.limits.store(Arc::new(limits));
+            self.version.fetch_max(limits.version, Ordering::Release);
+        }
+    }
+
+    /// The limits as every node of the fleet knows them: version, L, B, D in ms.
+    pub fn put_limits(&self, version: u64, rpm: u32, burst: u32, block_ms: u64) {
+        self.adopt(Limits::new(rpm, burst, block_ms, version));
+    }
+
+    /// Version, L, B, D in ms, as they hold now.
+    #[must_use]
+    pub fn limits_now(&self) -> (u64, u32, u32, u64) {
+        let limits = self.limits();
+        let block_ms = limits.block_ns / 1_000_000;
+        (limits.version, limits.rpm, limits.burst, block_ms)
+    }
+
+    /// A key's numbers when its bucket holds so many tokens.
+    #[must_use]
+    pub fn info_of(&self, tokens: u32) -> Info {
+        let limits = self.limits();
+        let tokens = tokens.min(limits.capacity);
+        Info {
+            current_count: limits.capacity - tokens,
+            limit: limits.rpm,
+            remaining: limits.remaining(tokens),
+        }
     }
 
     /// Slots in use.

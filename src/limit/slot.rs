@@ -1,8 +1,13 @@
 //! One key's bucket, shared by all cores: a cache line of atomics. Not the table that finds it, nor a core's slice.
+//! Memory mode here, lease mode in `lease`.
 //! Invariant: whoever changes `mark`, the capacity, the block or the owner holds `mark` locked; takes never wait for that lock
 //! while the pool has what they need.
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+mod lease;
+
+pub(super) use lease::{Held, TOKEN_UNITS, Told};
 
 use super::key::Hash;
 use super::limits::{Limits, seconds};
@@ -51,9 +56,19 @@ pub(super) struct Slot {
     blocked_until: AtomicU64,
     /// 0 = free.
     owner: AtomicU64,
-    /// The C that the word was counted with.
+    /// Lease mode: the tokens of the word may be taken until then (ns).
+    ends: AtomicU64,
+    /// Lease mode: refused locally until then (ns).
+    denied_until: AtomicU64,
+    /// Lease mode: level in units:40 | out in tokens:24 of the last reply; its time is `mark`.
+    told: AtomicU64,
+    /// Lease mode: tokens asked for since the last call, admitted or not.
+    demand: AtomicU32,
+    /// The C that the word was counted with; in lease mode the pool at which the exchange is to be told.
     capacity: AtomicU32,
 }
+
+const _: () = assert!(size_of::<Slot>() == 64);
 
 impl Slot {
     pub(super) fn free() -> Self {
@@ -62,6 +77,10 @@ impl Slot {
             mark: AtomicU64::new(0),
             blocked_until: AtomicU64::new(0),
             owner: AtomicU64::new(0),
+            ends: AtomicU64::new(0),
+            denied_until: AtomicU64::new(0),
+            told: AtomicU64::new(0),
+            demand: AtomicU32::new(0),
             capacity: AtomicU32::new(0),
         }
     }

@@ -3,6 +3,8 @@
 //!
 //! There is no lock of the table's own. A slot is won by a CAS (`Slot::evict`); which of two cores brings a new key in is decided
 //! by the map's shard. The map is met only when a core does not have the key in its index, and its guards never leave this file.
+mod lease;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ahash::RandomState;

@@ -38,7 +38,8 @@ impl Shape {
     pub(super) const BYTES_IN: usize = 5;
     pub(super) const BYTES_OUT: usize = 6;
     pub(super) const LOG_DROPPED: usize = 7;
-    pub(super) const CLOSED: usize = 8;
+    pub(super) const TUNNELS: usize = 8;
+    pub(super) const CLOSED: usize = 9;
     pub(super) const AUTH: usize = Self::CLOSED + CloseReason::ALL.len();
     pub(super) const LIMIT: usize = Self::AUTH + AuthFailure::LABELS.len();
     const TABLES: usize = Self::LIMIT + LimitPolicy::LABELS.len() * LimitOutcome::LABELS.len();
@@ -164,6 +165,11 @@ impl Core {
     /// Bytes written to clients.
     pub fn bytes_out(&self, bytes: u64) {
         self.add(Shape::BYTES_OUT, bytes);
+    }
+
+    /// So many tunnels are open on this worker now.
+    pub fn tunnels_open(&self, tunnels: usize) {
+        self.set(Shape::TUNNELS, tunnels as u64);
     }
 
     /// Access lines dropped so far by this worker's log (`CoreLog::dropped`).

@@ -204,6 +204,8 @@ impl Snapshot {
             "Client connections open now.",
             opened.saturating_sub(closed),
         )?;
+        let tunnels = self.sum.read(Shape::TUNNELS);
+        page.gauge("tunnels_active", "WebSocket tunnels open now.", tunnels)?;
         let received = self.sum.read(Shape::BYTES_IN);
         let bytes = Some(&Unit::Bytes);
         page.counter("received", "Bytes read from clients.", bytes, received)?;

@@ -41,7 +41,7 @@ pub enum CloseReason {
     ClientReset,
     /// The answer said `Connection: close` (or the request was HTTP/1.0 without keep-alive).
     KeepAliveOff,
-    /// Nothing came for `IDLE_TIMEOUT`.
+    /// Nothing came for `IDLE_TIMEOUT`; in a tunnel, for `TUNNEL_IDLE_TIMEOUT`.
     IdleTimeout,
     /// A head was begun and not completed within `HEAD_TIMEOUT`.
     HeadTimeout,
@@ -55,10 +55,16 @@ pub enum CloseReason {
     BodyAbandoned,
     /// The upstream broke off in the middle of its answer.
     UpstreamBroken,
+    /// The service ended a tunnel.
+    UpstreamClosed,
+    /// The token that a tunnel was opened with has expired.
+    TokenExpired,
     /// The gateway shuts down.
     Draining,
     /// More than `MAX_CONNECTIONS`, or no descriptor left.
     Overload,
+    /// More than `MAX_CONNECTIONS_PER_IP` of its address.
+    AddressFull,
     /// A panic was caught around this connection.
     Panic,
     /// The socket failed in another way.
@@ -67,7 +73,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of the label index.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::ClientClosed,
         Self::ClientReset,
         Self::KeepAliveOff,
@@ -78,8 +84,11 @@ impl CloseReason {
         Self::BadRequest,
         Self::BodyAbandoned,
         Self::UpstreamBroken,
+        Self::UpstreamClosed,
+        Self::TokenExpired,
         Self::Draining,
         Self::Overload,
+        Self::AddressFull,
         Self::Panic,
         Self::Failed,
     ];
@@ -97,8 +106,11 @@ impl CloseReason {
             Self::BadRequest => "bad_request",
             Self::BodyAbandoned => "body_abandoned",
             Self::UpstreamBroken => "upstream_broken",
+            Self::UpstreamClosed => "upstream_closed",
+            Self::TokenExpired => "token_expired",
             Self::Draining => "draining",
             Self::Overload => "overload",
+            Self::AddressFull => "address_full",
             Self::Panic => "panic",
             Self::Failed => "failed",
         }

@@ -17,6 +17,9 @@ pub(super) const LARGE_BYTES: usize = 64 * 1024;
 /// Buffers of each size that a worker keeps for reuse; beyond it they are freed.
 const KEPT_MAX: usize = 256;
 
+/// And after a crowd has gone: enough for a few requests at once.
+const KEPT_IN_REST: usize = 8;
+
 const _: () = assert!(SMALL_BYTES > crate::http1::HEAD_BYTES_MAX);
 const _: () = assert!(LARGE_BYTES >= crate::http1::RESPONSE_HEAD_BYTES_MAX);
 
@@ -28,6 +31,8 @@ pub struct Buf {
     start: usize,
     /// How many bytes the next write may take; set by the writer.
     send: usize,
+    #[cfg(test)]
+    _counted: Option<counted::Counted>,
 }
 
 impl Buf {
@@ -37,6 +42,8 @@ impl Buf {
             bytes: Vec::with_capacity(capacity),
             start: 0,
             send: 0,
+            #[cfg(test)]
+            _counted: Some(counted::Counted::new()),
         }
     }
 
@@ -64,7 +71,7 @@ impl Buf {
     }
 
     /// Takes sent bytes off the front but keeps them, so that [`Buf::rewind`] can send them again.
-    pub(super) fn consume_keeping(&mut self, count: usize) {
+    pub(crate) fn consume_keeping(&mut self, count: usize) {
         self.start = (self.start + count).min(self.bytes.len());
     }
 
@@ -165,6 +172,21 @@ impl Pool {
         kept.unwrap_or_else(|| Buf::with_capacity(LARGE_BYTES))
     }
 
+    /// Buffers that wait for use.
+    #[cfg(test)]
+    pub(crate) fn shelved(&self) -> usize {
+        self.small.borrow().len() + self.large.borrow().len()
+    }
+
+    /// Keeps few: a crowd has used many, and each holds pages.
+    pub fn shrink(&self) {
+        for shelf in [&self.small, &self.large] {
+            let mut shelf = shelf.borrow_mut();
+            shelf.truncate(KEPT_IN_REST);
+            shelf.shrink_to_fit();
+        }
+    }
+
     /// Takes a buffer back.
     pub fn put(&self, mut buf: Buf) {
         buf.clear();
@@ -179,6 +201,37 @@ impl Pool {
         let mut shelf = shelf.borrow_mut();
         if shelf.len() < KEPT_MAX {
             shelf.push(buf);
+        }
+    }
+}
+
+/// How many buffers with memory of their own live on this thread: what a leak would show in.
+#[cfg(test)]
+pub(crate) mod counted {
+    use std::cell::Cell;
+
+    thread_local! {
+        static ALIVE: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// Buffers alive.
+    pub(crate) fn alive() -> usize {
+        ALIVE.get()
+    }
+
+    #[derive(Debug)]
+    pub(super) struct Counted(());
+
+    impl Counted {
+        pub(super) fn new() -> Self {
+            ALIVE.set(ALIVE.get() + 1);
+            Self(())
+        }
+    }
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            ALIVE.set(ALIVE.get() - 1);
         }
     }
 }

@@ -2,19 +2,30 @@
 //! listens on is noticed (sharing it by SO_REUSEPORT would steal connections silently), and an `accept` in flight is never
 //! dropped (its descriptor would leak).
 
+use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use monoio::io::Canceller;
-use monoio::net::TcpListener;
+use monoio::net::{TcpListener, TcpStream};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
+use super::runtime::Driver;
 use super::tcp::{TcpReader, TcpWriter, adopt};
 
 /// Connections that may wait to be accepted, per worker.
 const BACKLOG: i32 = 4096;
+
+/// Whether an error says that no descriptor is left, in this process or in the system.
+pub fn out_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let code = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE]
+        .map(|errno| Some(errno.raw_os_error()))
+        .contains(&code)
+}
 
 /// Fails when the address cannot be listened on alone.
 fn probe(address: SocketAddr) -> io::Result<SocketAddr> {
@@ -51,9 +62,18 @@ pub fn bind(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
     Ok(StdListener::from(socket))
 }
 
+/// Connections taken from the kernel's queue in one turn. One per turn would let the queue grow whenever turns are long, and a
+/// newcomer behind a flood would wait for all of it.
+const AT_ONCE_MAX: u32 = 32;
+
 /// What a worker accepts from.
 pub struct Incoming {
     listener: TcpListener,
+    /// The same socket, to take what waits already without a turn of the loop for each.
+    queue: StdListener,
+    /// What an accepted socket must be: the ring waits in the kernel for blocking ones, epoll needs them not to block.
+    flags: SocketFlags,
+    taken: Cell<u32>,
     canceller: std::cell::RefCell<Option<Canceller>>,
 }
 
@@ -72,11 +92,21 @@ impl Incoming {
     ///
     /// # Errors
     /// The runtime cannot register it.
-    pub fn new(listener: StdListener) -> io::Result<Rc<Self>> {
+    pub fn new(driver: Driver, listener: StdListener) -> io::Result<Rc<Self>> {
+        let queue = listener.try_clone()?;
+        // Both drivers wait by themselves; a blocking look at an empty queue would hold the worker.
+        queue.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
+        let flags = match driver {
+            Driver::IoUring(_) => SocketFlags::CLOEXEC,
+            Driver::Epoll => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        };
         let canceller = std::cell::RefCell::new(Some(Canceller::new()));
         Ok(Rc::new(Self {
             listener,
+            queue,
+            flags,
+            taken: Cell::new(AT_ONCE_MAX),
             canceller,
         }))
     }
@@ -86,14 +116,31 @@ impl Incoming {
         let Some(handle) = self.canceller.borrow().as_ref().map(Canceller::handle) else {
             return Accept::Stopped;
         };
+        if self.taken.get() < AT_ONCE_MAX
+            && let Some((stream, peer)) = self.waiting()
+        {
+            self.taken.set(self.taken.get() + 1);
+            let (reader, writer) = adopt(stream);
+            return Accept::Connection(reader, writer, peer);
+        }
+        self.taken.set(AT_ONCE_MAX);
         match self.listener.cancelable_accept(handle).await {
             Ok((stream, peer)) => {
+                self.taken.set(0);
                 let (reader, writer) = adopt(stream);
                 Accept::Connection(reader, writer, peer)
             }
             Err(_) if self.canceller.borrow().is_none() => Accept::Stopped,
             Err(error) => Accept::Failed(error),
         }
+    }
+
+    /// A connection that waits in the kernel's queue already. Whatever goes wrong is told by the next real accept.
+    fn waiting(&self) -> Option<(TcpStream, SocketAddr)> {
+        let (socket, peer) = rustix::net::acceptfrom_with(&self.queue, self.flags).ok()?;
+        let peer = SocketAddr::try_from(peer?).ok()?;
+        let stream = TcpStream::from_std(std::net::TcpStream::from(socket)).ok()?;
+        Some((stream, peer))
     }
 
     /// Ends the accept loop: the operation in flight is cancelled and completes; a late connection is still returned.

@@ -2,8 +2,10 @@
 //! breaks connections off. Invariants: an operation in flight is never dropped on a connection that goes on living (a dropped
 //! io_uring read loses bytes); a deadline is enforced by shutting the socket down, which both drivers report as an end.
 
+mod bell;
 mod buffer;
 pub mod clock;
+mod heap;
 mod listen;
 mod runtime;
 mod stream;
@@ -12,12 +14,16 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 
+pub use bell::TcpBell;
+#[cfg(test)]
+pub(crate) use buffer::counted;
 pub use buffer::{Buf, Pool};
-pub use listen::{Accept, Incoming, bind, listeners};
+pub use heap::give_back;
+pub use listen::{Accept, Incoming, bind, listeners, out_of_descriptors};
 pub use runtime::{
     Caught, Driver, catch_panic, descriptors_raised, detect, pin_to_core, race, run, sleep_ms,
-    spawn, told_within, usable_cpus,
+    spawn, told_within, usable_cpus, within,
 };
-pub use stream::{Broken, Clock, Reader, Stream, Sweeping, Writer};
-pub use sweep::Sweep;
-pub use tcp::{PARKED_BYTES, Tcp, TcpReader, TcpWriter};
+pub use stream::{Bell, Broken, Clock, Reader, Signal, Stream, Sweeping, Writer};
+pub use sweep::{PARK_AFTER_MS, Sweep};
+pub use tcp::{Tcp, TcpReader, TcpWriter};

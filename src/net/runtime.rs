@@ -209,3 +209,15 @@ pub async fn told_within(told: &std::cell::Cell<bool>, time: impl Future<Output 
     })
     .await
 }
+
+/// Waits for `future` until `time` ends. Not for an operation on a socket: it would be dropped.
+pub async fn within<F: Future>(time: impl Future<Output = ()>, future: F) -> Option<F::Output> {
+    let (mut time, mut future) = (std::pin::pin!(time), std::pin::pin!(future));
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        time.as_mut().poll(cx).map(|()| None)
+    })
+    .await
+}

@@ -59,14 +59,63 @@ pub trait Stream: Clock + Sized + 'static {
     /// What enforces the deadlines.
     type Sweep: Sweeping;
 
+    /// A connection between two requests: a few bytes and nothing on the heap, because there may be ten thousands of it.
+    type Parked: 'static;
+    /// Tells which parked connections have something to say.
+    type Bell: Bell<Parked = Self::Parked>;
+
     /// This thread's table.
     fn sweep() -> Rc<Self::Sweep>;
+
+    /// Runs a task of its own on this thread.
+    fn spawn(task: impl Future<Output = ()> + 'static);
 
     /// Opens a connection; the error kind `TimedOut` says that `within_ms` passed.
     fn connect(
         address: SocketAddr,
         within_ms: u64,
     ) -> impl Future<Output = io::Result<(Self::Reader, Self::Writer)>>;
+
+    /// Gives both halves of one connection up for as long as it idles. No operation may be in flight on them.
+    fn park(reader: Self::Reader, writer: Self::Writer) -> io::Result<Self::Parked>;
+
+    /// Makes it a connection again.
+    fn wake(parked: Self::Parked) -> io::Result<(Self::Reader, Self::Writer)>;
+}
+
+/// What a parked connection does, as far as one look shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// Nothing has come.
+    Quiet,
+    /// Bytes wait to be read.
+    Bytes,
+    /// The peer has ended it.
+    End,
+    /// The peer has reset it, or it failed otherwise.
+    Failed,
+}
+
+/// Watches parked connections, all of a worker's at once. Dropping a parked connection takes it from the bell.
+pub trait Bell: Sized + 'static {
+    /// What is watched.
+    type Parked;
+
+    /// A bell that nothing hangs on.
+    fn new() -> io::Result<Self>;
+
+    /// From now on `rung` tells `tag` when anything comes on this connection.
+    fn watch(&self, parked: &Self::Parked, tag: u32) -> io::Result<()>;
+
+    /// No longer.
+    fn unwatch(&self, parked: &Self::Parked);
+
+    /// Looks at one connection without waiting.
+    fn signal(parked: &Self::Parked) -> Signal;
+
+    /// Waits until something comes on any of them and appends tags to `rung`, each once, without waiting between the look
+    /// and the return: whoever is told unwatches them before anything else runs.
+    fn rung(&self, rung: &mut Vec<u32>) -> impl Future<Output = ()>;
 }
 
 /// The direction from the peer.
@@ -79,7 +128,7 @@ pub trait Reader: 'static {
     ) -> impl Future<Output = (Result<usize, Broken>, Buf)>;
 
     /// Says that the connection is between two requests (true) or busy: an idle one may be ended by draining and overload,
-    /// and a read on it with a buffer of size may come back as [`Broken::Parked`].
+    /// and a read on it may come back as [`Broken::Parked`].
     fn idle(&self, idle: bool);
 
     /// Sends a few bytes the other way at once, between the writer's messages; false when they did not fit.

@@ -25,7 +25,7 @@ const TIE_GRACE_MS: u64 = 20;
 
 /// An idle connection gives its buffer and its request's state back after this time: ten thousand idle ones would otherwise own
 /// ten thousand of each.
-const PARK_AFTER_MS: u64 = 300;
+pub const PARK_AFTER_MS: u64 = 300;
 
 /// Descriptors looked at by one poll call.
 const POLL_BATCH: usize = 512;

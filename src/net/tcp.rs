@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -22,12 +22,10 @@ use monoio::net::TcpStream;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt};
 
 use super::Buf;
+use super::bell::TcpBell;
 use super::clock;
 use super::stream::{Broken, Clock, Reader, Stream, Writer};
 use super::sweep::{Sweep, Watch};
-
-/// Room of the buffer that a parked connection waits with; a read with no more than this is not asked to give it back.
-pub const PARKED_BYTES: usize = 64;
 
 /// ECANCELED, which the runtime reports on both drivers.
 fn is_cancelled(error: &io::Error) -> bool {
@@ -72,17 +70,24 @@ pub struct TcpReader {
 /// The direction to the peer.
 #[derive(Debug)]
 pub struct TcpWriter {
+    // Declared before the half, which ends its direction when it is dropped: too late for a reset then.
+    end: End,
     registration: Rc<Registration>,
     finished: Cell<bool>,
-    reset_when_lost: Cell<bool>,
     half: OwnedWriteHalf<TcpStream>,
 }
 
-impl Drop for TcpWriter {
+/// How a connection ends that is lost.
+#[derive(Debug)]
+struct End {
+    registration: Rc<Registration>,
+    is_reset: Cell<bool>,
+}
+
+impl Drop for End {
     fn drop(&mut self) {
-        // The runtime's half ends its direction when dropped: too late for a reset then.
-        if self.reset_when_lost.get() {
-            self.abort();
+        if self.is_reset.get() {
+            self.registration.reset();
         }
     }
 }
@@ -106,9 +111,12 @@ pub(super) fn adopt(stream: TcpStream) -> (TcpReader, TcpWriter) {
             half: read,
         },
         TcpWriter {
+            end: End {
+                registration: Rc::clone(&registration),
+                is_reset: Cell::new(false),
+            },
             registration,
             finished: Cell::new(false),
-            reset_when_lost: Cell::new(false),
             half: write,
         },
     )
@@ -132,9 +140,15 @@ impl Stream for Tcp {
     type Reader = TcpReader;
     type Writer = TcpWriter;
     type Sweep = Sweep;
+    type Parked = OwnedFd;
+    type Bell = TcpBell;
 
     fn sweep() -> Rc<Sweep> {
         Sweep::of_thread()
+    }
+
+    fn spawn(task: impl Future<Output = ()> + 'static) {
+        super::spawn(task);
     }
 
     async fn connect(address: SocketAddr, within_ms: u64) -> io::Result<(TcpReader, TcpWriter)> {
@@ -144,9 +158,27 @@ impl Stream for Tcp {
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
     }
+
+    fn park(reader: TcpReader, writer: TcpWriter) -> io::Result<OwnedFd> {
+        let reunited = reader.half.reunite(writer.half);
+        let stream = reunited.map_err(|_| io::Error::other("halves of two connections"))?;
+        // The registrations went with what is left of the halves, while `stream` still holds the descriptor open.
+        let fd = stream.into_raw_fd();
+        // SAFETY: the runtime has given the descriptor up, and nobody else has it.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    fn wake(parked: OwnedFd) -> io::Result<(TcpReader, TcpWriter)> {
+        TcpStream::from_std(std::net::TcpStream::from(parked)).map(adopt)
+    }
 }
 
 impl Registration {
+    /// Dissolving the association sends RST at once; closing alone would send an ordinary end first.
+    fn reset(&self) {
+        let _ = rustix::net::connect_unspec(self.borrow());
+    }
+
     fn borrow(&self) -> BorrowedFd<'_> {
         // SAFETY: a registration lives in a half, and both halves keep the stream, thus the descriptor, open.
         unsafe { BorrowedFd::borrow_raw(self.fd) }
@@ -184,12 +216,13 @@ impl Registration {
 impl Reader for TcpReader {
     async fn read(&mut self, buf: Buf, deadline_ms: u64) -> (Result<usize, Broken>, Buf) {
         let registration = &self.registration;
+        // Ahead of standing back: a deadline that the other half sets meanwhile must not be overwritten by ours.
+        registration.watch.read_until(deadline_ms);
         registration.take_turn().await;
         if let Some(why) = registration.watch.fired() {
             return (Err(why), buf);
         }
-        registration.watch.read_until(deadline_ms);
-        let (result, buf) = if registration.watch.is_idle() && buf.room() > PARKED_BYTES {
+        let (result, buf) = if registration.watch.is_idle() {
             let handle = registration.watch.cancel_handle();
             registration
                 .noted(self.half.cancelable_read(buf, handle))
@@ -264,12 +297,11 @@ impl Writer for TcpWriter {
     }
 
     fn abort(&self) {
-        // Dissolving the association sends RST at once; closing alone would send an ordinary end first.
-        let _ = rustix::net::connect_unspec(self.registration.borrow());
+        self.registration.reset();
     }
 
     fn reset_when_lost(&self, on: bool) {
-        self.reset_when_lost.set(on);
+        self.end.is_reset.set(on);
         // The process's end closes sockets without asking us: a zero linger time makes that a reset.
         let linger = on.then_some(Duration::ZERO);
         let _ = sockopt::set_socket_linger(self.registration.borrow(), linger);

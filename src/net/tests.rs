@@ -10,8 +10,8 @@ use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
 
 use super::{
-    Broken, Buf, Driver, Reader, Stream, Sweep, Sweeping, Tcp, TcpReader, TcpWriter, Writer,
-    catch_panic, clock, detect, race, run, sleep_ms, spawn, told_within,
+    Bell, Broken, Buf, Driver, Reader, Signal, Stream, Sweep, Sweeping, Tcp, TcpBell, TcpReader,
+    TcpWriter, Writer, catch_panic, clock, detect, race, run, sleep_ms, spawn, told_within,
 };
 
 /// Runs the same on a thread of its own for each driver, with a sweep that ticks.
@@ -124,6 +124,29 @@ fn a_read_without_a_deadline_gets_one_from_the_other_half() {
 }
 
 #[test]
+fn a_read_that_stands_back_keeps_the_deadline_of_the_other_half() {
+    on_both(|| async {
+        let ((mut reader, mut writer), _theirs) = pair().await;
+        // On epoll these complete at once, and the next operation lets others run first.
+        for _ in 0..64 {
+            let mut buf = Buf::with_capacity(1);
+            buf.out().push(b'a');
+            assert_eq!(writer.write(buf, 1, u64::MAX).await.0, Ok(()));
+        }
+        let told = Cell::new(false);
+        let both = async {
+            let waiting = reader.read(Buf::with_capacity(10), u64::MAX);
+            let side = async { writer.answer_by(soon(20)) };
+            let ((read, _), _) = race(waiting, side).await;
+            assert_eq!(read, Err(Broken::TimedOut));
+            told.set(true);
+        };
+        let (ended, _) = race(told_within(&told, sleep_ms(5_000)), both).await;
+        assert!(ended, "the deadline was lost");
+    });
+}
+
+#[test]
 fn a_write_to_a_peer_that_does_not_read_times_out() {
     on_both(|| async {
         let ((_reader, mut writer), _theirs) = pair().await;
@@ -182,5 +205,42 @@ fn a_connection_that_is_lost_while_its_end_means_something_resets() {
             drop((reader, writer));
             assert_eq!(theirs.read(&mut [0]).is_err(), on);
         }
+    });
+}
+
+#[test]
+fn a_parked_connection_rings_when_something_comes_and_wakes_whole() {
+    on_both(|| async {
+        let bell = TcpBell::new().expect("an epoll instance");
+        let (one, mut first) = pair().await;
+        let (two, second) = pair().await;
+        let (three, _third) = pair().await;
+        let halves = [one, two, three];
+        let parked: Vec<_> = halves
+            .map(|(reader, writer)| Tcp::park(reader, writer).expect("nothing is in flight"))
+            .into();
+        assert_eq!(Sweep::of_thread().connections(), 0, "none is watched");
+        for (tag, parked) in (0..).zip(&parked) {
+            assert_eq!(TcpBell::signal(parked), Signal::Quiet);
+            bell.watch(parked, tag).expect("room in the kernel");
+        }
+        assert!(first.write_all(b"hello").is_ok());
+        drop(second);
+        let mut rung = Vec::new();
+        while rung.len() < 2 {
+            bell.rung(&mut rung).await;
+            for tag in &rung {
+                bell.unwatch(&parked[*tag as usize]);
+            }
+        }
+        rung.sort_unstable();
+        assert_eq!(rung, [0, 1], "each once, the third is quiet");
+        let signals: Vec<Signal> = parked.iter().map(TcpBell::signal).collect();
+        assert_eq!(signals, [Signal::Bytes, Signal::End, Signal::Quiet]);
+        let awake = parked.into_iter().next().map(Tcp::wake);
+        let (mut reader, _writer) = awake.expect("three").expect("an open socket");
+        let (read, buf) = reader.read(Buf::with_capacity(10), soon(1_000)).await;
+        assert_eq!((read, buf.filled()), (Ok(5), &b"hello"[..]));
+        assert_eq!(Sweep::of_thread().connections(), 1);
     });
 }

@@ -4,6 +4,7 @@
 mod requests_body;
 mod requests_fields;
 mod requests_head;
+mod requests_websocket;
 mod responses;
 
 pub use responses::RESPONSES;
@@ -74,6 +75,8 @@ pub struct Accepted {
     pub keep_alive: bool,
     /// Names of fields that came and must not reach the upstream as the client's (lower case).
     pub consumed: &'static [&'static str],
+    /// It is a whole WebSocket handshake, so that a switch is asked of the upstream, too.
+    pub switches: bool,
     /// Bytes behind this message: the next request.
     pub rest: &'static [u8],
 }
@@ -110,6 +113,7 @@ impl Row {
             trailers: b"",
             keep_alive: true,
             consumed: &[],
+            switches: false,
             rest: b"",
         };
         Self::new(name, section, bytes, Verdict::Accept(accepted))
@@ -178,6 +182,13 @@ impl Row {
         self
     }
 
+    const fn switches(mut self) -> Self {
+        if let Verdict::Accept(accepted) = &mut self.verdict {
+            accepted.switches = true;
+        }
+        self
+    }
+
     const fn rest(mut self, rest: &'static [u8]) -> Self {
         if let Verdict::Accept(accepted) = &mut self.verdict {
             accepted.rest = rest;
@@ -191,6 +202,7 @@ pub fn requests() -> impl Iterator<Item = &'static Row> {
     requests_head::ROWS
         .iter()
         .chain(requests_fields::ROWS)
+        .chain(requests_websocket::ROWS)
         .chain(requests_body::LENGTH_ROWS)
         .chain(requests_body::CHUNK_ROWS)
         .chain(requests_body::STREAM_ROWS)

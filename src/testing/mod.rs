@@ -2,3 +2,5 @@
 //! so that the parser's test and the end-to-end test judge by the same rows.
 
 pub mod conformance;
+#[cfg(test)]
+mod simulation;

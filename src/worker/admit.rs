@@ -4,12 +4,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::handshake;
 use crate::config::Rules;
 use crate::http1::{Name, Request};
 use crate::identity::{self, Identity};
-use crate::limit::{self, IpKey, OrgKey, Permit};
+use crate::limit::{self, Claim, IpKey, OrgKey, Outcome, Permit, Verdict};
 use crate::metrics::{AuthFailure, LimitPolicy};
 use crate::net::Clock;
+use crate::presence::{InFlight, Presence};
 use crate::reject::Reject;
 use crate::route::Match;
 use crate::{cors, forwarded};
@@ -24,6 +26,8 @@ pub struct Ticket {
     route: usize,
     identity: Option<Arc<Identity>>,
     permit: Permit,
+    /// Counts the request as under way until the ticket goes, with the request, however that ends.
+    _in_flight: InFlight,
 }
 
 impl Ticket {
@@ -59,6 +63,16 @@ pub enum Admitted {
     Own(Option<Arc<Identity>>, Option<Permit>),
     /// A CORS preflight: no token, no charge.
     Preflight,
+    /// Its limits are not known here: the store is to be asked, and the request judged again with what it said.
+    Ask(Box<Claim>),
+}
+
+/// What the store said to a request that had to ask.
+#[derive(Debug)]
+pub struct Heard {
+    pub(super) claim: Box<Claim>,
+    pub(super) ip: Option<Verdict>,
+    pub(super) organization: Option<Verdict>,
 }
 
 /// A request that did not pass, and who it came from as far as that is known.
@@ -126,6 +140,10 @@ pub struct Checks {
     pub limits: limit::Core,
     /// Verified tokens.
     pub tokens: identity::Cache,
+    /// Who is here, over all workers.
+    pub presence: Arc<Presence>,
+    /// For the request that is judged next: it has asked.
+    pub heard: Option<Heard>,
 }
 
 /// DESIGN section 3, "A request's way": each step's refusal is final. `C` is read afresh for each limit: a slice's tokens end
@@ -140,6 +158,7 @@ pub fn admit<C: Clock>(
     checks: &mut Checks,
 ) -> Result<Admitted, Refused> {
     let ip = IpKey::from(client);
+    let heard = checks.heard.take();
     let found = rules
         .routes
         .find(request.path)
@@ -158,22 +177,35 @@ pub fn admit<C: Clock>(
             Ok(Admitted::Own(Some(identity), None))
         }
         Match::Own(_) => {
-            checks.limits.peek_ip(ip, COST, &C::now_ns)?;
-            let permit = checks.limits.take(None, Some(ip), COST, &C::now_ns)?;
-            Ok(Admitted::Own(None, Some(permit)))
+            if heard.is_none() {
+                checks.limits.peek_ip(ip, COST, &C::now_ns)?;
+            }
+            match charge::<C>(None, ip, checks, heard)? {
+                Outcome::Permit(permit) => Ok(Admitted::Own(None, Some(permit))),
+                Outcome::Ask(claim) => Ok(Admitted::Ask(claim)),
+            }
         }
         Match::Upstream(hit) => {
-            let (identity, permit) = check::<C>(request, ip, hit.public, rules, checks)?;
+            let (identity, outcome, in_flight) =
+                check::<C>(request, ip, hit.public, rules, checks, heard)?;
+            let permit = match outcome {
+                Outcome::Permit(permit) => permit,
+                Outcome::Ask(claim) => return Ok(Admitted::Ask(claim)),
+            };
             let (service, route) = (hit.rule.service, hit.index);
             Ok(Admitted::Forward(Ticket {
                 service,
                 route,
                 identity,
                 permit,
+                _in_flight: in_flight,
             }))
         }
         Match::None => {
-            let (identity, _) = check::<C>(request, ip, false, rules, checks)?;
+            let (identity, outcome, _) = check::<C>(request, ip, false, rules, checks, heard)?;
+            if let Outcome::Ask(claim) = outcome {
+                return Ok(Admitted::Ask(claim));
+            }
             Err(Refused {
                 identity,
                 ..Refused::from(Reject::not_found())
@@ -182,15 +214,18 @@ pub fn admit<C: Clock>(
     }
 }
 
-/// Steps 2 to 4: the IP's peek, identity, both limits.
+/// Steps 2 to 4: the IP's peek, identity, what the organization has under way, both limits.
 fn check<C: Clock>(
     request: &Request<'_, '_>,
     ip: IpKey,
     public: bool,
     rules: &Rules,
     checks: &mut Checks,
-) -> Result<(Option<Arc<Identity>>, Permit), Refused> {
-    checks.limits.peek_ip(ip, COST, &C::now_ns)?;
+    heard: Option<Heard>,
+) -> Result<(Option<Arc<Identity>>, Outcome, InFlight), Refused> {
+    if heard.is_none() {
+        checks.limits.peek_ip(ip, COST, &C::now_ns)?;
+    }
     let required = rules.config.auth.required;
     let identity = match (public, required) {
         (true, _) => None,
@@ -203,16 +238,44 @@ fn check<C: Clock>(
         },
         (false, false) => identify::<C>(request, rules, checks).ok(),
     };
-    let organization = identity
-        .as_deref()
-        .and_then(Identity::organization_key)
-        .map(OrgKey::new);
-    match checks.limits.take(organization, Some(ip), COST, &C::now_ns) {
-        Ok(permit) => Ok((identity, permit)),
+    let organization = identity.as_deref().and_then(Identity::organization_key);
+    // Before the tokens are taken: a refused request takes none.
+    let begins = organization.map_or_else(
+        || Ok(InFlight::default()),
+        |id| checks.presence.organization_begins(id),
+    );
+    let Ok(in_flight) = begins else {
+        let what = "Your organization has too many requests under way (MAX_IN_FLIGHT_PER_ORG)";
+        return Err(Refused {
+            identity,
+            ..Refused::from(Reject::unavailable(what))
+        });
+    };
+    let organization = organization.map(OrgKey::new);
+    match charge::<C>(organization, ip, checks, heard) {
+        Ok(outcome) => Ok((identity, outcome, in_flight)),
         Err(refusal) => Err(Refused {
             identity,
             ..Refused::from(refusal)
         }),
+    }
+}
+
+/// Both limits, or what is left to do of them after the store was asked.
+fn charge<C: Clock>(
+    organization: Option<OrgKey<'_>>,
+    ip: IpKey,
+    checks: &mut Checks,
+    heard: Option<Heard>,
+) -> Result<Outcome, limit::Refusal> {
+    let limits = &mut checks.limits;
+    match heard {
+        Some(Heard {
+            claim,
+            ip,
+            organization,
+        }) => limits.conclude(claim, ip, organization, &C::now_ns),
+        None => limits.request(organization, Some(ip), COST, &C::now_ns),
     }
 }
 
@@ -243,7 +306,10 @@ fn identify<C: Clock>(
         .fields
         .iter()
         .filter(|field| field.kind == Name::Authorization);
-    let token = identity::bearer(fields.map(|field| field.value))?;
+    let token = match identity::bearer(fields.map(|field| field.value)) {
+        Err(identity::Refusal::MissingHeader) => handshake::token(request)?,
+        found => found?,
+    };
     // Without a secret no token can be genuine; such a gateway runs only with authentication off.
     let verifier = rules.verifier.as_ref();
     let verifier = verifier.ok_or(identity::Refusal::Invalid(identity::Why::Signature))?;

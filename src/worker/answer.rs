@@ -10,17 +10,22 @@ use super::relay::{Body, discard};
 use super::shard::Shard;
 use crate::http1::write::{self, reason};
 use crate::mailbox::{Call, Caller, OWN_BODY_BYTES_MAX, OwnCall};
-use crate::metrics::CloseReason;
-use crate::net::{Broken, Buf, Reader, Stream, Writer};
+use crate::metrics::{self, CloseReason};
+use crate::net::{Broken, Buf, Reader, Stream, Writer, within};
 use crate::reject::Reject;
 
 use super::draft::Draft;
+use super::handshake::Handshake;
+use super::heads;
 
 /// A pending body of at most this size is dropped so that the connection can be kept.
 const DISCARD_BYTES_MAX: u64 = 64 * 1024;
 
 /// And within this time.
 const DISCARD_MS: u64 = 1_000;
+
+/// How long the control thread may take for an own endpoint: it has nothing slow to do, so that more is a fault.
+const OWN_ANSWER_MS: u64 = 5_000;
 
 /// What is remembered of a request until its end.
 pub(super) struct Facts {
@@ -35,6 +40,8 @@ pub(super) struct Facts {
     pub(super) keep_alive: bool,
     /// Fields that every answer to this request carries, ready to be copied.
     pub(super) own: Buf,
+    /// A WebSocket handshake, until it is answered.
+    pub(super) handshake: Option<Handshake>,
     /// For the access log; `None` when it is off.
     pub(super) draft: Option<Draft>,
 }
@@ -54,6 +61,22 @@ impl Facts {
         out.extend_from_slice(&[digit(hundredths / 10), digit(hundredths)]);
         out.extend_from_slice(b"ms\r\n");
         out.extend_from_slice(self.own.filled());
+    }
+
+    /// Notes a body that the client got, for the counters and the log.
+    fn sent<S: Stream>(&mut self, bytes: u64, shard: &Shard<S>) {
+        shard.count(|core| core.bytes_out(bytes));
+        if let Some(draft) = &mut self.draft {
+            draft.bytes_out = bytes;
+        }
+    }
+
+    /// Notes a body that was read here, likewise.
+    fn received<S: Stream>(&mut self, bytes: u64, shard: &Shard<S>) {
+        shard.count(|core| core.bytes_in(bytes));
+        if let Some(draft) = &mut self.draft {
+            draft.bytes_in = bytes;
+        }
     }
 
     /// The `Connection` field, where the version's default does not say it.
@@ -101,32 +124,38 @@ pub(super) async fn send<S: Stream>(
     shard: &Shard<S>,
 ) -> Done {
     let Answer {
-        facts,
+        mut facts,
         content,
         mut pending,
         withheld,
     } = answer;
     let mut keep = keeps(&content, &facts, shard.is_draining());
+    // A connection that closes anyway, but politely: not before its client has read the answer.
+    let polite = matches!(
+        keep,
+        Ok(()) | Err(CloseReason::KeepAliveOff | CloseReason::Draining)
+    );
     let mut nowhere = shard.buffers.small();
-    if keep.is_ok() && pending.take(&mut client.inbox, &mut nowhere).is_err() {
+    if polite && pending.take(&mut client.inbox, &mut nowhere).is_err() {
         keep = Err(CloseReason::BadRequest);
     }
     shard.buffers.put(nowhere);
     let short = pending
         .length_left()
         .is_some_and(|left| left <= DISCARD_BYTES_MAX);
-    if keep.is_ok() && !pending.is_done() && (withheld || !short) {
+    if polite && !pending.is_done() && (keep.is_err() || withheld || !short) {
         keep = Err(CloseReason::BodyAbandoned);
     }
     let mut out = shard.buffers.large();
-    let status = write_answer(&facts, &content, keep.is_ok(), shard, out.out());
+    let (status, body_bytes) = write_answer(&facts, &content, keep.is_ok(), shard, out.out());
     let deadline = shard.deadlines.after(shard.snapshot().rules.times.write);
     let count = out.len();
     let written;
     (written, out) = client.writer.write(out, count, deadline).await;
     shard.buffers.put(out);
-    if let Err(broken) = written {
-        keep = Err(client_broke(broken));
+    match written {
+        Ok(()) => facts.sent(body_bytes, shard),
+        Err(broken) => keep = Err(client_broke(broken)),
     }
     if keep.is_ok() && !pending.is_done() {
         let inbox = std::mem::take(&mut client.inbox);
@@ -177,7 +206,7 @@ fn write_answer<S: Stream>(
     keep: bool,
     shard: &Shard<S>,
     out: &mut Vec<u8>,
-) -> u16 {
+) -> (u16, u64) {
     let mut body = Vec::new();
     let (status, content_bytes): (u16, &[u8]) = match content {
         Content::Reject(reject) => {
@@ -220,10 +249,31 @@ fn write_answer<S: Stream>(
     }
     facts.write_connection(out, keep);
     out.extend_from_slice(b"\r\n");
-    if !facts.head_request {
-        out.extend_from_slice(content_bytes);
+    if facts.head_request {
+        return (status, 0);
     }
-    status
+    out.extend_from_slice(content_bytes);
+    (status, content_bytes.len() as u64)
+}
+
+/// The head and body of a refusal that answers no request: its connection finds no room. Nobody records it as a request.
+pub(super) fn write_unasked<S: Stream>(reject: Reject, shard: &Shard<S>, out: &mut Vec<u8>) {
+    let mut own = shard.buffers.small();
+    heads::write_request_id(None, shard, own.out());
+    shard.snapshot().rules.cors.fields(None, own.out());
+    let facts = Facts {
+        started_ns: S::now_ns(),
+        route: metrics::ROUTE_NONE,
+        method: metrics::method_index(b""),
+        minor: 1,
+        head_request: false,
+        keep_alive: false,
+        own,
+        draft: None,
+        handshake: None,
+    };
+    write_answer(&facts, &Content::Reject(reject), false, shard, out);
+    shard.buffers.put(facts.own);
 }
 
 fn told_length(response: &http::Response<Bytes>) -> Option<u64> {
@@ -252,7 +302,7 @@ pub(super) async fn own<S: Stream>(
     shard: &Shard<S>,
 ) -> Done {
     let OwnRequest {
-        facts,
+        mut facts,
         head,
         caller,
         mut body,
@@ -263,6 +313,7 @@ pub(super) async fn own<S: Stream>(
         Ok(bytes) => ask(head, caller, bytes, shard).await,
         Err(reject) => Content::Reject(reject),
     };
+    facts.received(body.moved(), shard);
     let answer = Answer {
         facts,
         content,
@@ -326,10 +377,13 @@ async fn ask<S: Stream>(
     if shard.setup.outbox.try_send(call).is_err() {
         return Content::Reject(Reject::unavailable("The gateway is overloaded"));
     }
-    match answered.await {
-        Ok(response) => Content::Response(response),
-        Err(_) => Content::Reject(Reject::internal(
+    match within(S::sleep_ms(OWN_ANSWER_MS), answered).await {
+        Some(Ok(response)) => Content::Response(response),
+        Some(Err(_)) => Content::Reject(Reject::internal(
             "The gateway could not answer this request",
+        )),
+        None => Content::Reject(Reject::unavailable(
+            "The gateway did not answer this request in time",
         )),
     }
 }

@@ -2,15 +2,18 @@
 //! this wing is a detail of one of these lines. Invariant: a connection ends with a reason, and after a reason nothing more is
 //! read as a request.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 
 use super::answer;
+use super::ask::ask;
 use super::decide::{Decision, decide};
-use super::forward::forward;
+use super::forward::{Forwarded, forward};
 use super::shard::Shard;
+use super::tunnel::Tunnel;
 use crate::http1;
 use crate::metrics::CloseReason;
-use crate::net::{Broken, Buf, PARKED_BYTES, Reader, Stream, Writer};
+use crate::net::{Broken, Buf, Reader, Stream, Writer};
 use crate::reject::Reject;
 
 /// How long an ended connection is still read from, so that our last answer is not lost to a reset (RFC 9112 9.6).
@@ -32,54 +35,57 @@ pub(super) struct Client<S: Stream> {
     pub(super) peer: IpAddr,
 }
 
-/// Serves one connection until it ends, or until it has been idle for a moment: then it is given back, to be parked.
+/// Why a connection is no longer served: what is to come needs less memory, or none.
+pub(super) enum Served<S: Stream> {
+    /// It has been idle for a moment: to be parked.
+    Idle(Client<S>),
+    /// No more requests come: what follows are a tunnel's bytes.
+    Switched(Client<S>, Box<Tunnel<S>>),
+    /// It has ended.
+    Ended(CloseReason),
+}
+
+/// Serves one connection until it ends, is idle, or becomes a tunnel. `asked` is true while a request is under way: a panic leaves
+/// it so.
 pub(super) async fn serve<S: Stream>(
     mut client: Client<S>,
     shard: &Shard<S>,
-) -> Result<Client<S>, CloseReason> {
+    asked: &Cell<bool>,
+) -> Served<S> {
     let reason = loop {
         let head = match client.read_head(shard).await {
             Ok(Some(head)) => head,
-            Ok(None) => return Ok(client),
+            Ok(None) => return Served::Idle(client),
             Err(reason) => break reason,
         };
-        let done = match decide(&mut client, head, shard) {
-            Decision::Forward(exchange) => forward(&mut client, exchange, shard).await,
+        asked.set(true);
+        let mut decision = decide(&mut client, head, shard);
+        while let Decision::Wait(wait) = decision {
+            decision = ask(&mut client, wait, shard).await;
+        }
+        let done = match decision {
+            // None is left after the loop above.
+            Decision::Wait(_) => continue,
+            Decision::Forward(exchange) => match forward(&mut client, exchange, shard).await {
+                Forwarded::Done(done) => done,
+                Forwarded::Switched(tunnel) => {
+                    asked.set(false);
+                    return Served::Switched(client, tunnel);
+                }
+            },
             Decision::Own(call) => answer::own(&mut client, call, shard).await,
             Decision::Answer(answer) => answer::send(&mut client, answer, shard).await,
         };
         let keep = done.keep;
         shard.record(done);
+        asked.set(false);
         if let Err(reason) = keep {
             break reason;
         }
     };
     client.linger(reason, shard).await;
     shard.buffers.put(client.inbox);
-    Err(reason)
-}
-
-/// Waits for the next request with next to no memory. What `serve` needs for a request (its future, its buffer) is gone
-/// meanwhile.
-pub(super) async fn park<S: Stream>(
-    mut client: Client<S>,
-    shard: &Shard<S>,
-) -> Result<Client<S>, CloseReason> {
-    shard.buffers.put(std::mem::take(&mut client.inbox));
-    let deadline = shard.deadlines.after(shard.snapshot().rules.times.idle);
-    client.reader.idle(true);
-    let tiny = Buf::with_capacity(PARKED_BYTES);
-    let (read, tiny) = client.reader.read(tiny, deadline).await;
-    client.reader.idle(false);
-    match read {
-        Ok(0) => Err(CloseReason::ClientClosed),
-        Ok(_) => {
-            client.inbox = shard.buffers.small();
-            client.inbox.out().extend_from_slice(tiny.filled());
-            Ok(client)
-        }
-        Err(broken) => Err(idle_end(broken)),
-    }
+    Served::Ended(reason)
 }
 
 impl<S: Stream> Client<S> {
@@ -135,7 +141,10 @@ impl<S: Stream> Client<S> {
     /// Says goodbye: our end first, then what the peer still sends is read and dropped for a moment.
     pub(super) async fn linger(&mut self, reason: CloseReason, shard: &Shard<S>) {
         let unread = match reason {
-            CloseReason::BadRequest | CloseReason::BodyAbandoned | CloseReason::Overload => true,
+            CloseReason::BadRequest
+            | CloseReason::BodyAbandoned
+            | CloseReason::Overload
+            | CloseReason::AddressFull => true,
             // What waits unread in the socket makes closing a reset as well.
             CloseReason::KeepAliveOff | CloseReason::Draining => {
                 !self.inbox.is_empty() || !self.reader.is_quiet()
@@ -147,12 +156,18 @@ impl<S: Stream> Client<S> {
             | CloseReason::BodyTimeout
             | CloseReason::WriteTimeout
             | CloseReason::UpstreamBroken
+            | CloseReason::UpstreamClosed
+            | CloseReason::TokenExpired
             | CloseReason::Panic
             | CloseReason::Failed => false,
         };
-        if !unread {
-            return;
+        if unread {
+            self.outstay(shard).await;
         }
+    }
+
+    /// Ends our side, and stays until the peer has ended its own, or for a moment.
+    pub(super) async fn outstay(&mut self, shard: &Shard<S>) {
         self.writer.finish();
         let deadline = shard.deadlines.after(LINGER_MS);
         let mut dropped = 0;

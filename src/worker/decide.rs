@@ -7,11 +7,13 @@ use super::admit::{Admitted, Refused, Ticket, admit, client_address};
 use super::answer::{Answer, Content, Facts, OwnRequest};
 use super::connection::Client;
 use super::draft::Draft;
+use super::handshake::Handshake;
 use super::heads;
 use super::relay::{Body, Cut};
 use super::shard::Shard;
 use crate::config::Snapshot;
 use crate::http1::{self, Method, Name, Request, RequestBody, Scratch};
+use crate::limit::Claim;
 use crate::mailbox::Caller;
 use crate::metrics::{self, LimitOutcome, LimitPolicy};
 use crate::net::{Buf, Stream};
@@ -22,6 +24,8 @@ pub(super) enum Decision {
     Forward(Exchange),
     Own(OwnRequest),
     Answer(Answer),
+    /// The store is to be asked; the head stays where it is.
+    Wait(Box<Wait>),
 }
 
 /// A request on its way to a service.
@@ -39,6 +43,14 @@ pub(super) struct Exchange {
     pub(super) withheld: bool,
 }
 
+/// A request that waits for the store, once or (for its organization) twice.
+pub(super) struct Wait {
+    pub(super) claim: Box<Claim>,
+    pub(super) started_ns: u64,
+    /// Of the head.
+    pub(super) length: usize,
+}
+
 /// Judges the head in front of `client.inbox`, or passes the refusal on that reading it ended with.
 pub(super) fn decide<S: Stream>(
     client: &mut Client<S>,
@@ -48,19 +60,38 @@ pub(super) fn decide<S: Stream>(
     let started_ns = S::now_ns();
     shard.count(metrics::Core::request_started);
     let snapshot = shard.snapshot();
-    let length = match head {
-        Ok(length) => length,
-        Err(reject) => return unreadable(client.peer, started_ns, reject, &snapshot, shard),
-    };
+    match head {
+        Ok(length) => decide_from(client, length, started_ns, shard),
+        Err(reject) => unreadable(client.peer, started_ns, reject, &snapshot, shard),
+    }
+}
+
+/// As `decide`, of a readable head; again when the store was asked.
+pub(super) fn decide_from<S: Stream>(
+    client: &mut Client<S>,
+    length: usize,
+    started_ns: u64,
+    shard: &Shard<S>,
+) -> Decision {
+    let snapshot = shard.snapshot();
     let bytes = client.inbox.filled().get(..length).unwrap_or_default();
     let mut scratch = Scratch::new();
     let mut decision = match http1::parse_request(bytes, &mut scratch) {
-        Ok(request) => judge(&request, client.peer, started_ns, &snapshot, shard),
+        Ok(request) => {
+            let early = client.inbox.len() > length;
+            let address = client_address(&request, client.peer, &snapshot.rules.trust);
+            let facts = facts(&request, address, early, started_ns, &snapshot, shard);
+            judge(&request, (client.peer, address), facts, &snapshot, shard)
+        }
         Err(fault) => {
             let reject = Reject::malformed(fault.status(), fault.message());
             return unreadable(client.peer, started_ns, reject, &snapshot, shard);
         }
     };
+    if let Decision::Wait(wait) = &mut decision {
+        wait.length = length;
+        return decision;
+    }
     client.inbox.consume(length);
     if let Decision::Forward(mut exchange) = decision {
         // The first bytes of the body go with the head, in one write. A fault that shows in them ends it here: the service
@@ -113,6 +144,7 @@ fn unreadable<S: Stream>(
         head_request: false,
         keep_alive: false,
         own,
+        handshake: None,
         draft,
     };
     let pending = Body::of_request(RequestBody::None, None);
@@ -121,14 +153,12 @@ fn unreadable<S: Stream>(
 
 fn judge<S: Stream>(
     request: &Request<'_, '_>,
-    peer: IpAddr,
-    started_ns: u64,
+    (peer, address): (IpAddr, IpAddr),
+    mut facts: Facts,
     snapshot: &Snapshot,
     shard: &Shard<S>,
 ) -> Decision {
     let rules = &snapshot.rules;
-    let address = client_address(request, peer, &rules.trust);
-    let mut facts = facts(request, address, started_ns, snapshot, shard);
     let body = Body::of_request(request.body, rules.config.bounds.body_bytes_max);
     let withheld = request.expect_continue && !body.is_done();
     if let (RequestBody::Length(length), Some(max)) =
@@ -141,6 +171,7 @@ fn judge<S: Stream>(
         let mut checks = shard.checks.borrow_mut();
         let cached = checks.limits.counters().cached_refusal;
         let judged = admit::<S>(request, address, rules, &mut checks);
+        shard.post_letters(&mut checks.limits);
         (judged, checks.limits.counters().cached_refusal > cached)
     };
     shard.count_verdict(&judged, blocked);
@@ -180,6 +211,15 @@ fn judge<S: Stream>(
                 public: true,
             };
             own(request, caller, facts, body.unframed(), withheld)
+        }
+        Ok(Admitted::Ask(claim)) => {
+            let started_ns = facts.started_ns;
+            shard.discard(facts);
+            Decision::Wait(Box::new(Wait {
+                claim,
+                started_ns,
+                length: 0,
+            }))
         }
         Ok(Admitted::Preflight) => {
             // The identifier's line stays; a preflight's own fields replace the ordinary ones.
@@ -237,13 +277,16 @@ fn own(
     }
 }
 
+/// What is kept of a request until its end; `early`: bytes came with its head that are not its body.
 fn facts<S: Stream>(
     request: &Request<'_, '_>,
     address: IpAddr,
+    early: bool,
     started_ns: u64,
     snapshot: &Snapshot,
     shard: &Shard<S>,
 ) -> Facts {
+    let handshake = Handshake::of(request);
     let mut own = shard.buffers.small();
     heads::write_request_id(request.value(Name::XRequestId), shard, own.out());
     let id_end = own.len();
@@ -268,8 +311,10 @@ fn facts<S: Stream>(
         method: metrics::method_index(request.method_text.as_bytes()),
         minor: request.minor,
         head_request: request.method == Method::Head,
-        keep_alive: request.keep_alive,
+        // What a client says before its 101 is meant for a tunnel: it is never read as a request.
+        keep_alive: request.keep_alive && !(early && handshake.is_some()),
         own,
+        handshake,
         draft,
     }
 }
@@ -287,7 +332,7 @@ impl<S: Stream> Shard<S> {
                     core.limit(LimitPolicy::Organization, LimitOutcome::Admitted);
                 }
             }
-            Ok(Admitted::Own(..) | Admitted::Preflight) => {}
+            Ok(Admitted::Own(..) | Admitted::Preflight | Admitted::Ask(_)) => {}
             Err(refused) => {
                 if let Some(policy) = refused.limit {
                     let outcome = if blocked {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::access_log::Line;
 use crate::identity::Identity;
-use crate::net::Buf;
+use crate::net::{Buf, Pool};
 
 /// A request's words, one after the other in one buffer.
 pub(super) struct Draft {
@@ -58,6 +58,13 @@ impl Draft {
             let _ = write!(self.text.out(), "{user}");
         }
         self.identity = identity.cloned();
+    }
+
+    /// Gives its pooled buffer back and keeps a copy of just its words: for a request that lasts for hours.
+    pub(super) fn shrink(&mut self, buffers: &Pool) {
+        let mut text = Buf::with_capacity(self.text.len());
+        text.out().extend_from_slice(self.text.filled());
+        buffers.put(std::mem::replace(&mut self.text, text));
     }
 
     /// The line, once the outcome is known.

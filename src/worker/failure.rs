@@ -55,6 +55,9 @@ impl Failure {
             Self::Malformed(_) => bad_gateway("sent a malformed answer"),
             Self::TimedOut => timeout("did not answer in time"),
             Self::NoUpstream(NoUpstream::TimedOut) => timeout("could not be connected to in time"),
+            Self::NoUpstream(NoUpstream::NoDescriptor) => Ok(Reject::unavailable(
+                "The gateway has no file descriptor left for this request",
+            )),
             Self::NoUpstream(NoUpstream::Refused) => bad_gateway("refused the connection"),
             Self::NoUpstream(NoUpstream::Unresolved) => {
                 bad_gateway("has no known address (its name does not resolve)")

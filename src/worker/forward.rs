@@ -11,9 +11,9 @@ use super::heads::{self, Head, ResponseHead};
 use super::progress::Progress;
 use super::relay::{Body, Cut, Pace, Pipe, pump};
 use super::shard::Shard;
-use super::upstream::{NoUpstream, Upstream};
+use super::tunnel::Tunnel;
+use super::upstream::{Upstream, lease};
 use crate::http1::{self, RESPONSE_HEAD_BYTES_MAX};
-use crate::mailbox::Call;
 use crate::metrics::{CloseReason, UpstreamEvent};
 use crate::net::{Broken, Buf, Reader, Stream, Writer, race, told_within};
 
@@ -37,6 +37,13 @@ enum Ended {
     Torn(Failure),
 }
 
+/// What an exchange came to.
+pub(super) enum Forwarded<S: Stream> {
+    Done(Done),
+    /// Both sides speak another protocol now.
+    Switched(Box<Tunnel<S>>),
+}
+
 struct Answered {
     status: u16,
     /// The client has the whole answer and may send the next request.
@@ -44,6 +51,8 @@ struct Answered {
     /// The upstream connection is clean.
     clean: bool,
     bytes: u64,
+    /// The client has its 101: what the service has sent behind it.
+    switched: Option<Buf>,
 }
 
 /// Forwards an admitted request and sees it through.
@@ -51,14 +60,15 @@ pub(super) async fn forward<S: Stream>(
     client: &mut Client<S>,
     mut exchange: Exchange,
     shard: &Shard<S>,
-) -> Done {
+) -> Forwarded<S> {
     let service = exchange.ticket.service();
     let mut fresh = false;
     loop {
         let mut upstream = match lease(service, fresh, shard).await {
             Ok(upstream) => upstream,
             Err(none) => {
-                return fail(client, exchange, Failure::NoUpstream(none), shard).await;
+                let failure = Failure::NoUpstream(none);
+                return Forwarded::Done(fail(client, exchange, failure, shard).await);
             }
         };
         client.writer.tie(&upstream.reader);
@@ -66,13 +76,16 @@ pub(super) async fn forward<S: Stream>(
         let ended = attempt(client, &mut upstream, &mut exchange, shard).await;
         client.writer.untie();
         match ended {
-            Ended::Answered(answered) => {
+            Ended::Answered(mut answered) => {
+                if let Some(ahead) = answered.switched.take() {
+                    return Forwarded::Switched(Tunnel::open(exchange, upstream, ahead, shard));
+                }
                 if answered.clean {
                     shard
                         .upstreams
                         .give_back(service, upstream, shard.deadlines.now_ms());
                 }
-                return finish(exchange, answered, shard);
+                return Forwarded::Done(finish(exchange, answered, shard));
             }
             // A pooled connection that its peer closed meanwhile: RUNTIME "Upstream pool".
             Ended::Unanswered(failure @ (Failure::Silent | Failure::Unsent))
@@ -84,14 +97,16 @@ pub(super) async fn forward<S: Stream>(
                 exchange.out.rewind();
                 fresh = true;
             }
-            Ended::Unanswered(failure) => return fail(client, exchange, failure, shard).await,
+            Ended::Unanswered(failure) => {
+                return Forwarded::Done(fail(client, exchange, failure, shard).await);
+            }
             Ended::Torn(failure) => {
                 exchange.facts.keep_alive = false;
                 let done = fail(client, exchange, failure, shard).await;
-                return Done {
+                return Forwarded::Done(Done {
                     keep: abandoned(done.keep, CloseReason::BodyAbandoned),
                     ..done
-                };
+                });
             }
         }
     }
@@ -104,32 +119,6 @@ fn abandoned(keep: Result<(), CloseReason>, why: CloseReason) -> Result<(), Clos
         Ok(()) | Err(CloseReason::KeepAliveOff | CloseReason::Draining) => Err(why),
         broken @ Err(_) => broken,
     }
-}
-
-/// A connection to the service: the youngest idle one, or a new one.
-async fn lease<S: Stream>(
-    service: usize,
-    fresh: bool,
-    shard: &Shard<S>,
-) -> Result<Upstream<S>, NoUpstream> {
-    if !fresh && let Some(upstream) = shard.upstreams.reuse(service) {
-        shard.count(|core| core.upstream(service, UpstreamEvent::Reused));
-        return Ok(upstream);
-    }
-    let within_ms = shard.snapshot().rules.times.connect;
-    let addresses = shard.addresses(service);
-    let opened = shard.upstreams.open(&addresses, within_ms).await;
-    let event = match opened {
-        Ok(_) => UpstreamEvent::Connected,
-        Err(NoUpstream::TimedOut) => UpstreamEvent::ConnectTimeout,
-        Err(NoUpstream::Refused | NoUpstream::Unresolved) => UpstreamEvent::ConnectFailed,
-    };
-    if opened.is_err() {
-        // A full mailbox has this request in it already.
-        let _ = shard.setup.outbox.try_send(Call::Resolve(service));
-    }
-    shard.count(|core| core.upstream(service, event));
-    opened
 }
 
 /// Sends the request and relays what comes back, both at once when a body is still coming.
@@ -157,7 +146,8 @@ async fn attempt<S: Stream>(
     if exchange.body.is_done() {
         // Even a failed write may have been answered: a service that refuses early closes early.
         let progress = Progress::without_upload(shard.deadlines.after(response_ms));
-        let io = (&mut upstream.reader, &mut client.writer);
+        let early = exchange.facts.handshake.map(|_| &client.reader);
+        let io = (&mut upstream.reader, &mut client.writer, early);
         return download(io, &exchange.facts, &progress, shard).await;
     }
     let withheld = exchange.withheld && client.inbox.is_empty() && exchange.body.moved() == 0;
@@ -173,7 +163,7 @@ async fn attempt<S: Stream>(
         &progress,
         shard,
     );
-    let io = (&mut upstream.reader, &mut client.writer);
+    let io = (&mut upstream.reader, &mut client.writer, None);
     let download = download(io, &exchange.facts, &progress, shard);
     let (ended, uploaded) = race(download, upload).await;
     match uploaded {
@@ -254,19 +244,27 @@ async fn upload<S: Stream>(
     (moved, pipe.inbox)
 }
 
+/// Where an answer comes from, where it goes, and who may say nothing before it has come: the client of a handshake. What it
+/// says all the same is meant for a tunnel, and is no request when there will be none.
+type Answering<'a, S> = (
+    &'a mut <S as Stream>::Reader,
+    &'a mut <S as Stream>::Writer,
+    Option<&'a <S as Stream>::Reader>,
+);
+
 /// Relays the answer, interim ones first.
 async fn download<S: Stream>(
-    io: (&mut S::Reader, &mut S::Writer),
+    io: Answering<'_, S>,
     facts: &Facts,
     progress: &Progress,
     shard: &Shard<S>,
 ) -> Ended {
-    let (from, to) = io;
+    let (from, to, early) = io;
     let pipe = Pipe {
         inbox: shard.buffers.small(),
         out: shard.buffers.small(),
     };
-    let (head, mut pipe) = read_head::<S>((from, to), facts, progress, pipe, shard).await;
+    let (head, mut pipe) = read_head::<S>((from, to, early), facts, progress, pipe, shard).await;
     progress.answered.set(true);
     // From here on the connection to the client is the answer's: a 100 of ours would stand in its middle.
     progress.told.set(true);
@@ -285,13 +283,13 @@ async fn download<S: Stream>(
 
 /// Reads up to the final head and writes the client's into `pipe.out`; interim responses go out on the way.
 async fn read_head<S: Stream>(
-    io: (&mut S::Reader, &mut S::Writer),
+    io: Answering<'_, S>,
     facts: &Facts,
     progress: &Progress,
     mut pipe: Pipe,
     shard: &Shard<S>,
 ) -> (Result<ResponseHead, Failure>, Pipe) {
-    let (from, to) = io;
+    let (from, to, early) = io;
     let times = shard.snapshot().rules.times;
     let mut scanned = 0;
     let mut interims = 0;
@@ -306,8 +304,8 @@ async fn read_head<S: Stream>(
         };
         if let Some(length) = length {
             let out = pipe.out.out();
-            let draining = shard.is_draining();
-            match heads::write_response(&mut pipe.inbox, length, facts, draining, shard, out) {
+            let closing = shard.is_draining() || early.is_some_and(|client| !client.is_quiet());
+            match heads::write_response(&mut pipe.inbox, length, facts, closing, shard, out) {
                 Err(fault) => return (Err(Failure::Malformed(fault)), pipe),
                 Ok(Head::Final(head)) => return (Ok(head), pipe),
                 Ok(Head::Continue) => progress.told.set(true),
@@ -363,12 +361,12 @@ async fn relay_answer<S: Stream>(
     from: &mut S::Reader,
     to: &mut S::Writer,
     mut head: ResponseHead,
-    pipe: Pipe,
+    mut pipe: Pipe,
     shard: &Shard<S>,
 ) -> (Answered, Pipe) {
     let times = shard.snapshot().rules.times;
     let pace = Pace {
-        read_ms: times.read,
+        read_ms: head.read_ms,
         write_ms: times.write,
     };
     let ground = (&shard.deadlines, &shard.buffers);
@@ -377,7 +375,8 @@ async fn relay_answer<S: Stream>(
     if until_close {
         to.reset_when_lost(true);
     }
-    let (moved, pipe) = pump(from, to, &mut head.body, pipe, pace, ground).await;
+    let moved;
+    (moved, pipe) = pump(from, to, &mut head.body, pipe, pace, ground).await;
     if until_close && moved.is_ok() {
         to.reset_when_lost(false);
     }
@@ -397,6 +396,7 @@ async fn relay_answer<S: Stream>(
         keep,
         clean,
         bytes: head.body.moved(),
+        switched: (head.status == 101 && moved.is_ok()).then(|| std::mem::take(&mut pipe.inbox)),
     };
     (answered, pipe)
 }
@@ -432,14 +432,16 @@ async fn fail<S: Stream>(
     shard: &Shard<S>,
 ) -> Done {
     let service = exchange.ticket.service();
+    let early = exchange.facts.handshake.is_some() && !client.reader.is_quiet();
     let Exchange {
         out,
-        facts,
+        mut facts,
         body: pending,
         withheld,
         ..
     } = exchange;
     shard.buffers.put(out);
+    facts.keep_alive &= !early;
     if let Some(event) = failure.event() {
         shard.count(|core| core.upstream(service, event));
     }

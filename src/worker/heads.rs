@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::admit::Ticket;
 use super::answer::Facts;
+use super::handshake;
 use super::relay::Body;
 use super::shard::Shard;
 use crate::config::Snapshot;
@@ -69,8 +70,13 @@ pub fn write_request(
     write::request_line(out, request.method_text, &[base], rest);
     write::field(out, "Host", service.authority.as_bytes());
     let trusted = rules.trust.covers(peer);
-    write::copy_fields(out, request.fields, |field| passes(field, trusted));
-    if request.te_trailers {
+    let tokens = handshake::carries_token(request);
+    write::copy_fields(out, request.fields, |field| {
+        passes(field, trusted) && !(tokens && field.kind == Name::SecWebSocketProtocol)
+    });
+    if request.upgrade_websocket {
+        handshake::write_asked(request, out);
+    } else if request.te_trailers {
         out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
     }
     if let Some(identity) = ticket.identity() {
@@ -158,6 +164,8 @@ pub(super) struct ResponseHead {
     pub(super) reusable: bool,
     /// The client's connection may be used again once the body has ended.
     pub(super) keep: bool,
+    /// How long its body may pause.
+    pub(super) read_ms: u64,
 }
 
 /// An interim response: what becomes of it.
@@ -175,13 +183,28 @@ pub(super) fn write_response<S: Stream>(
     inbox: &mut Buf,
     length: usize,
     facts: &Facts,
-    draining: bool,
+    closing: bool,
     shard: &Shard<S>,
     out: &mut Vec<u8>,
 ) -> Result<Head, Fault> {
     let mut scratch = Scratch::new();
     let bytes = inbox.filled().get(..length).unwrap_or_default();
-    let response = http1::parse_response(bytes, &mut scratch, facts.head_request)?;
+    let response = match &facts.handshake {
+        None => http1::parse_response(bytes, &mut scratch, facts.head_request)?,
+        Some(asked) => http1::parse_handshake_response(bytes, &mut scratch, &asked.key)?,
+    };
+    if let (101, Some(asked)) = (response.status, facts.handshake) {
+        handshake::write_switch(&response, asked, facts, shard, out);
+        let head = ResponseHead {
+            status: 101,
+            body: Body::of_response(ResponseBody::None, facts.minor),
+            reusable: false,
+            keep: true,
+            read_ms: 0,
+        };
+        inbox.consume(length);
+        return Ok(Head::Final(head));
+    }
     if response.status < 200 {
         // RFC 9110 15.2: a 1.0 client knows no interim responses; 102 and unknown ones help nobody.
         if facts.minor >= 1 && matches!(response.status, 100 | 103) {
@@ -198,7 +221,7 @@ pub(super) fn write_response<S: Stream>(
     let until_close = response.body == ResponseBody::UntilClose
         || (response.body == ResponseBody::Chunked && facts.minor == 0);
     let ends_with_close = until_close && facts.minor == 0;
-    let keep = facts.keep_alive && !draining && !ends_with_close;
+    let keep = facts.keep_alive && !closing && !ends_with_close;
     let snapshot = shard.snapshot();
     write::status_line(out, response.status, response.reason);
     write::copy_fields(out, response.fields, |field| {
@@ -223,13 +246,26 @@ pub(super) fn write_response<S: Stream>(
         body,
         reusable,
         keep,
+        read_ms: if streams_events(&response) {
+            snapshot.rules.times.stream_idle
+        } else {
+            snapshot.rules.times.read
+        },
     };
     inbox.consume(length);
     Ok(Head::Final(head))
 }
 
+/// Server-sent events: silence is their nature, so that they have a limit of their own.
+fn streams_events(response: &http1::Response<'_, '_>) -> bool {
+    let mut fields = response.fields.iter();
+    let kind = fields.find(|field| field.kind == Name::ContentType);
+    kind.and_then(|field| field.value.split(|byte| *byte == b';').next())
+        .is_some_and(|kind| http1::field::trim(kind).eq_ignore_ascii_case(b"text/event-stream"))
+}
+
 /// Which of a service's fields reach the client; the others are ours to write, exactly once.
-fn relays(name: Name) -> bool {
+pub(super) fn relays(name: Name) -> bool {
     !matches!(
         name,
         Name::ContentLength

@@ -1,37 +1,51 @@
 //! The hot wing: one thread per core, each with its listener, its connections, its pool and its slices of the limits. Not the
-//! rules (they are pure rooms) and nothing that blocks. Invariant: a worker shares nothing with another but the three tables.
+//! rules (they are pure rooms) and nothing that blocks. Invariant: a worker shares nothing with another but the tables of `lib`.
 
 mod admit;
 mod answer;
+mod ask;
 mod connection;
 mod decide;
 mod draft;
 mod failure;
 mod forward;
+mod handshake;
 mod heads;
+mod lane;
+mod lot;
 mod progress;
 mod relay;
 mod shard;
+#[cfg(test)]
+pub(crate) mod simulated;
+mod tunnel;
+mod tunnels;
 mod upstream;
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::rc::Rc;
 
-use connection::{Client, park, serve};
+use connection::{Client, Served, serve};
+use lot::Taken;
 use shard::{Shard, TICK_MS};
 
-pub use admit::{Admitted, Checks, Refused, Ticket, admit};
+pub use admit::{Admitted, Checks, Heard, Refused, Ticket, admit};
 pub use heads::write_request;
 pub use shard::Setup;
 
 use crate::metrics::{self, CloseReason};
 use crate::net::{
-    Accept, Driver, Incoming, Reader, Stream, Sweeping, Tcp, Writer, catch_panic, run, sleep_ms,
-    spawn,
+    Accept, Bell, Driver, Incoming, Reader, Stream, Sweeping, Tcp, Writer, catch_panic, run,
+    sleep_ms, spawn,
 };
+use crate::reject::Reject;
 
 /// Shortest and longest pause of the accept loop when descriptors have run out.
-const BACK_OFF_MS: std::ops::RangeInclusive<u64> = 10..=500;
+const BACK_OFF_MS: std::ops::RangeInclusive<u64> = 1..=100;
+
+/// Time between two lines about connections that could not be accepted.
+const TOLD_MS: u64 = 1_000;
 
 /// How long a draining worker still accepts: connections that the kernel queued would otherwise be reset.
 const DRAIN_ACCEPT_MS: u64 = 100;
@@ -40,14 +54,13 @@ const DRAIN_ACCEPT_MS: u64 = 100;
 const TURNED_AWAY_MAX: usize = 64;
 
 /// Told to a client that comes while the gateway drains.
-const DRAINING: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\
-    Content-Length: 72\r\nRetry-After: 1\r\nConnection: close\r\n\r\n\
-    {\"error\":\"Service Unavailable\",\"message\":\"The gateway is shutting down\"}";
+const DRAINING: &str = "The gateway is shutting down";
 
 /// Told to a client that finds no room; complete, because it is written before anything is read.
-const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\
-    Content-Length: 80\r\nRetry-After: 1\r\nConnection: close\r\n\r\n\
-    {\"error\":\"Service Unavailable\",\"message\":\"The gateway has too many connections\"}";
+const OVERLOADED: &str = "The gateway has too many connections";
+
+/// Told to a client whose address has no room left.
+const ADDRESS_FULL: &str = "Too many connections from your address (MAX_CONNECTIONS_PER_IP)";
 
 /// Runs a worker on this thread until the gateway drains and its connections have ended.
 ///
@@ -55,9 +68,10 @@ const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: ap
 /// The runtime or the listener could not be set up.
 pub fn work(driver: Driver, listener: TcpListener, setup: Setup) -> std::io::Result<()> {
     run(driver, || async move {
-        let incoming = Incoming::new(listener)?;
-        let shard = Rc::new(Shard::<Tcp>::new(setup));
+        let incoming = Incoming::new(driver, listener)?;
+        let shard = Rc::new(Shard::<Tcp>::new(setup)?);
         spawn(accept_loop(Rc::clone(&incoming), Rc::clone(&shard)));
+        spawn(wake_loop(Rc::clone(&shard)));
         // Dropped, too: a socket that still listened would let clients wait in its queue for as long as the drain takes.
         keep_time(&shard, move || incoming.stop()).await;
         Ok(())
@@ -65,15 +79,23 @@ pub fn work(driver: Driver, listener: TcpListener, setup: Setup) -> std::io::Res
 }
 
 /// The worker's clock: sweeps, settles, refreshes; ends when draining is complete. `stop` ends the accepting.
-async fn keep_time<S: Stream>(shard: &Shard<S>, stop: impl FnOnce()) {
+async fn keep_time<S: Stream>(shard: &Rc<Shard<S>>, stop: impl FnOnce()) {
     let mut stop = Some(stop);
     while !shard.is_draining() {
         S::sleep_ms(TICK_MS).await;
         shard.tick();
+        let idle_ms = shard.snapshot().rules.times.idle;
+        while let Some(taken) = shard.lot.take_expired(shard.deadlines.now_ms(), idle_ms) {
+            go_on(taken, shard);
+        }
     }
     let mut drained_ms = 0;
     while drained_ms < DRAIN_ACCEPT_MS || shard.connections.get() > 0 {
         shard.sweep.end_idle();
+        shard.tunnels.drain();
+        while let Some(taken) = shard.lot.take_oldest(CloseReason::Draining) {
+            go_on(taken, shard);
+        }
         shard.upstreams.close();
         S::sleep_ms(TICK_MS).await;
         shard.tick();
@@ -84,12 +106,15 @@ async fn keep_time<S: Stream>(shard: &Shard<S>, stop: impl FnOnce()) {
             stop();
         }
     }
+    // What the last requests gave back since.
+    shard.upstreams.close();
     shard.finish();
 }
 
 /// Accepts until stopped. A failing accept backs off instead of spinning, and gives up idle connections to get descriptors.
 async fn accept_loop(incoming: Rc<Incoming>, shard: Rc<Shard<Tcp>>) {
     let mut pause = *BACK_OFF_MS.start();
+    let mut told_ms = None;
     loop {
         match incoming.accept().await {
             Accept::Connection(reader, writer, peer) => {
@@ -105,55 +130,141 @@ async fn accept_loop(incoming: Rc<Incoming>, shard: Rc<Shard<Tcp>>) {
             }
             Accept::Stopped => return,
             Accept::Failed(error) => {
-                let evicted = shard.sweep.evict_oldest_idle();
-                tracing::warn!(%error, evicted, pause_ms = pause, "a connection could not be accepted");
+                let freed = shard.upstreams.give_up_oldest() || shard.evict_oldest_idle();
+                let now_ms = shard.deadlines.now_ms();
+                // One line a second: a flood of clients must not become a flood of lines.
+                if told_ms.is_none_or(|told| told + TOLD_MS <= now_ms) {
+                    told_ms = Some(now_ms);
+                    tracing::warn!(%error, freed, "a connection could not be accepted");
+                }
                 sleep_ms(pause).await;
-                pause = (pause * 2).min(*BACK_OFF_MS.end());
+                pause = if freed {
+                    *BACK_OFF_MS.start()
+                } else {
+                    (pause * 2).min(*BACK_OFF_MS.end())
+                };
             }
         }
     }
 }
 
-/// One connection's life, counted; a panic ends it and nothing else.
+/// Wakes parked connections as soon as they have something to say.
+async fn wake_loop<S: Stream>(shard: Rc<Shard<S>>) {
+    let mut rung = Vec::new();
+    loop {
+        shard.lot.bell.rung(&mut rung).await;
+        for slot in rung.drain(..) {
+            if let Some(taken) = shard.lot.take_rung(slot) {
+                go_on(taken, &shard);
+            }
+        }
+    }
+}
+
+/// What was parked lives on in a task of its own, or has ended.
+fn go_on<S: Stream>(taken: Taken<S>, shard: &Rc<Shard<S>>) {
+    match taken {
+        Taken::Ended(reason, peer) => shard.closed(reason, peer),
+        Taken::Awake(parked, peer) => match S::wake(parked) {
+            Ok((reader, writer)) => {
+                let inbox = shard.buffers.small();
+                let client = Client {
+                    reader,
+                    writer,
+                    inbox,
+                    peer,
+                };
+                let shard = Rc::clone(shard);
+                S::spawn(async move { live(client, &shard).await });
+            }
+            Err(_) => shard.closed(CloseReason::Failed, peer),
+        },
+    }
+}
+
+/// A newcomer's first steps: it is let in, or told why not.
 async fn connection<S: Stream>(client: Client<S>, shard: Rc<Shard<S>>) {
-    let open = shard.connections.get() + 1;
-    shard.connections.set(open);
-    shard.count(metrics::Core::connection_opened);
-    let bound = shard.setup.connections_max;
-    let reason = if shard.is_draining() {
+    let peer = client.peer;
+    let over = shard.opened();
+    // Proxies of ours speak for many clients: counted like anybody, refused never.
+    let fits =
+        shard.setup.presence.address_arrived(peer) || shard.snapshot().rules.trust.covers(peer);
+    if shard.is_draining() {
         refuse_newcomer(client, &shard).await;
-        CloseReason::Draining
-    } else if open <= bound || shard.sweep.evict_oldest_idle() {
-        live(client, &shard).await
+        shard.closed(CloseReason::Draining, peer);
+    } else if !fits {
+        if over <= TURNED_AWAY_MAX {
+            turn_away(client, ADDRESS_FULL, &shard).await;
+        }
+        shard.closed(CloseReason::AddressFull, peer);
+    } else if over == 0 || shard.evict_oldest_idle() {
+        live(client, &shard).await;
     } else {
+        shard.setup.presence.want_room();
         // Each of them holds a descriptor while it is told, and a flood would take those that the others need.
-        if open <= bound.saturating_add(TURNED_AWAY_MAX) {
+        if over <= TURNED_AWAY_MAX {
             turn_away(client, OVERLOADED, &shard).await;
         }
-        CloseReason::Overload
-    };
-    shard.count(|core| core.connection_closed(reason));
-    shard.connections.set(shard.connections.get() - 1);
+        shard.closed(CloseReason::Overload, peer);
+    }
 }
 
-/// Busy and parked in turn, until the connection ends.
-async fn live<S: Stream>(mut client: Client<S>, shard: &Shard<S>) -> CloseReason {
+/// Serves a connection until it ends, which is counted, or is parked. A panic ends it and nothing else.
+async fn live<S: Stream>(mut client: Client<S>, shard: &Shard<S>) {
+    let peer = client.peer;
+    let asked = Cell::new(false);
     loop {
-        let served = catch_panic(serve(client, shard)).await;
-        let parked = match served {
-            Some(Ok(idle)) => park(idle, shard).await,
-            Some(Err(reason)) => return reason,
-            None => {
-                shard.count(metrics::Core::panicked);
-                tracing::error!("a panic was caught around one connection; please report it");
-                return CloseReason::Panic;
+        let reason = match catch_panic(serve(client, shard, &asked)).await {
+            // One that cannot be parked is served on: it costs memory and nothing else.
+            Some(Served::Idle(idle)) => match park(idle, shard) {
+                Ok(Some(back)) => {
+                    client = back;
+                    continue;
+                }
+                Ok(None) => return,
+                Err(_) => CloseReason::Failed,
+            },
+            Some(Served::Switched(client, tunnel)) => {
+                let ended = catch_panic(tunnel::tunnel(client, tunnel, shard)).await;
+                ended.unwrap_or_else(|| panicked(shard, &asked))
             }
+            Some(Served::Ended(reason)) => reason,
+            None => panicked(shard, &asked),
         };
-        client = match parked {
-            Ok(client) => client,
-            Err(reason) => return reason,
-        };
+        return shard.closed(reason, peer);
     }
+}
+
+/// A request that was under way has ended without an answer.
+fn panicked<S: Stream>(shard: &Shard<S>, asked: &Cell<bool>) -> CloseReason {
+    shard.count(metrics::Core::panicked);
+    if asked.get() {
+        shard.count(metrics::Core::request_abandoned);
+    }
+    tracing::error!("a panic was caught around one connection; please report it");
+    CloseReason::Panic
+}
+
+/// Everything that an idle connection can do without is given back: its task, its buffer, its place in the sweep.
+fn park<S: Stream>(client: Client<S>, shard: &Shard<S>) -> std::io::Result<Option<Client<S>>> {
+    let Client {
+        reader,
+        writer,
+        inbox,
+        peer,
+    } = client;
+    shard.buffers.put(inbox);
+    let parked = S::park(reader, writer)?;
+    let Some(parked) = shard.lot.park(parked, peer, shard.deadlines.now_ms()) else {
+        return Ok(None);
+    };
+    let (reader, writer) = S::wake(parked)?;
+    Ok(Some(Client {
+        reader,
+        writer,
+        inbox: shard.buffers.small(),
+        peer,
+    }))
 }
 
 /// Whoever has asked already, or does so before the next sweep of idle connections, is told why not.
@@ -169,9 +280,11 @@ async fn refuse_newcomer<S: Stream>(mut client: Client<S>, shard: &Shard<S>) {
     }
 }
 
-async fn turn_away<S: Stream>(mut client: Client<S>, answer: &[u8], shard: &Shard<S>) {
+/// A 503 as any other answer has it, but without a request: nothing was read.
+async fn turn_away<S: Stream>(mut client: Client<S>, why: &'static str, shard: &Shard<S>) {
     let mut out = std::mem::take(&mut client.inbox);
-    out.out().extend_from_slice(answer);
+    out.clear();
+    answer::write_unasked(Reject::unavailable(why), shard, out.out());
     let count = out.len();
     let deadline = shard.deadlines.after(1_000);
     let (_, out) = client.writer.write(out, count, deadline).await;

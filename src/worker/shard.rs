@@ -1,25 +1,32 @@
-//! All that one core owns. Not shared with any other thread but through the three tables (limits, metrics, snapshot).
+//! All that one core owns. Not shared with any other thread but through the tables of `lib` (limits, metrics, snapshot, presence).
 //! Invariant: nothing here is borrowed across an `.await`.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 use super::admit::Checks;
-use super::answer::Done;
+use super::answer::{Done, Facts};
+use super::lot::Lot;
+use super::tunnels::Tunnels;
 use super::upstream::Upstreams;
 use crate::access_log::CoreLog;
 use crate::config::Snapshot;
-use crate::mailbox::Outbox;
+use crate::limit;
+use crate::mailbox::{Lease, LeaseOutbox, Outbox};
 use crate::metrics::{self, CloseReason, Registry, State};
-use crate::net::{Pool, Stream, Sweeping};
+use crate::net::{Pool, Stream, Sweeping, give_back};
+use crate::presence::Presence;
 use crate::reject::Reject;
 
 /// Time between two sweeps: how late a deadline may be noticed.
 pub(super) const TICK_MS: u64 = 20;
+
+/// Time between two looks at memory that could be given back.
+const HEAP_LOOK_MS: u64 = 1_000;
 
 /// Deadlines on the last tick's clock: exact to a tick, and free to make.
 #[derive(Default)]
@@ -53,10 +60,12 @@ pub struct Setup {
     pub state: Arc<State>,
     /// To the control thread.
     pub outbox: Outbox,
+    /// To the exchange of leases, and what is done when that mailbox is full; None in memory mode.
+    pub leases: Option<(LeaseOutbox, limit::OnOutage)>,
     /// This core's end of the access log.
     pub log: Option<CoreLog>,
-    /// Connections that this worker may hold.
-    pub connections_max: usize,
+    /// Who is here, over all workers.
+    pub presence: Arc<Presence>,
 }
 
 /// A core's state.
@@ -65,9 +74,11 @@ pub(super) struct Shard<S: Stream> {
     pub(super) checks: RefCell<Checks>,
     pub(super) buffers: Pool,
     pub(super) upstreams: Upstreams<S>,
+    pub(super) tunnels: Tunnels,
     pub(super) deadlines: Deadlines,
     pub(super) sweep: Rc<S::Sweep>,
-    log: RefCell<Option<CoreLog>>,
+    pub(super) lot: Lot<S>,
+    access_log: RefCell<Option<CoreLog>>,
     /// Route names by label index.
     labels: Vec<Rc<str>>,
     pub(super) connections: Cell<usize>,
@@ -77,10 +88,11 @@ pub(super) struct Shard<S: Stream> {
     source: RefCell<Arc<Snapshot>>,
     date: RefCell<String>,
     ids: Cell<u64>,
+    heap_looked_ms: Cell<u64>,
 }
 
 impl<S: Stream> Shard<S> {
-    pub(super) fn new(mut setup: Setup) -> Self {
+    pub(super) fn new(mut setup: Setup) -> std::io::Result<Self> {
         let snapshot = setup.snapshot.load_full();
         let prefixes = snapshot
             .rules
@@ -93,27 +105,31 @@ impl<S: Stream> Shard<S> {
             .chain(prefixes)
             .collect();
         let limits = crate::limit::Core::new(Arc::clone(&setup.limits), setup.index);
-        let log = RefCell::new(setup.log.take());
         let shard = Self {
             checks: RefCell::new(Checks {
                 limits,
+                presence: Arc::clone(&setup.presence),
                 tokens: crate::identity::Cache::new(),
+                heard: None,
             }),
             buffers: Pool::default(),
             upstreams: Upstreams::new(snapshot.rules.config.services.len()),
+            tunnels: Tunnels::default(),
             deadlines: Deadlines::default(),
             sweep: S::sweep(),
-            log,
+            lot: Lot::new()?,
+            access_log: RefCell::new(setup.log.take()),
             labels,
             connections: Cell::new(0),
             current: RefCell::new(Rc::new(Snapshot::clone(&snapshot))),
             source: RefCell::new(snapshot),
             date: RefCell::new(String::new()),
             ids: Cell::new(random_seed::<S>()),
+            heap_looked_ms: Cell::new(0),
             setup,
         };
         shard.tick();
-        shard
+        Ok(shard)
     }
 
     /// The snapshot that holds now.
@@ -135,6 +151,7 @@ impl<S: Stream> Shard<S> {
 
     /// One line for the operator about a 5xx of our own; it never waits for the disk (the subscriber's buffer is bounded).
     pub(super) fn warn(&self, service: &str, reject: &Reject, detail: &str) {
+        let detail = (!detail.is_empty()).then_some(detail);
         tracing::warn!(
             service,
             status = reject.status,
@@ -142,6 +159,31 @@ impl<S: Stream> Shard<S> {
             "{}",
             reject.message
         );
+    }
+
+    /// A client's connection has come; how many there are beyond `MAX_CONNECTIONS`.
+    pub(super) fn opened(&self) -> usize {
+        self.count(metrics::Core::connection_opened);
+        self.connections.set(self.connections.get() + 1);
+        self.setup.presence.arrived()
+    }
+
+    /// A client's connection has ended: the one place where it is taken from every count.
+    pub(super) fn closed(&self, reason: CloseReason, peer: IpAddr) {
+        self.count(|core| core.connection_closed(reason));
+        self.connections.set(self.connections.get() - 1);
+        self.setup.presence.left();
+        self.setup.presence.address_left(peer);
+    }
+
+    /// Ends the connection that has been idle for longest; false when none is. Parked ones have been idle for longer than any
+    /// that is not parked yet.
+    pub(super) fn evict_oldest_idle(&self) -> bool {
+        if let Some(peer) = self.lot.evict() {
+            self.closed(CloseReason::Overload, peer);
+            return true;
+        }
+        self.sweep.evict_oldest_idle()
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -179,24 +221,61 @@ impl<S: Stream> Shard<S> {
         }
     }
 
+    /// Sends what nobody waits for. A full mailbox costs a wait later, or a charge: the exchange is drowning anyway.
+    pub(super) fn post_letters(&self, limits: &mut limit::Core) {
+        let Some((leases, _)) = &self.setup.leases else {
+            return;
+        };
+        for letter in limits.letters() {
+            let letter = match letter {
+                limit::Letter::Fetch(hint) => Lease::Fetch(hint),
+                limit::Letter::Charge(key, cost) => Lease::Ask {
+                    key,
+                    cost,
+                    reply: None,
+                },
+            };
+            let _ = leases.try_send(letter);
+        }
+    }
+
+    /// Takes the buffers of a request back that is judged again.
+    pub(super) fn discard(&self, facts: Facts) {
+        if let Some(draft) = facts.draft {
+            self.buffers.put(draft.text);
+        }
+        self.buffers.put(facts.own);
+    }
+
     /// Counts and logs an ended request, and takes its buffers back.
     pub(super) fn record(&self, done: Done) {
+        self.tally(&done.facts, done.status);
+        self.log(done);
+    }
+
+    /// Counts an answered or abandoned request.
+    pub(super) fn tally(&self, facts: &Facts, status: Option<u16>) {
+        let micros = facts.micros(S::now_ns());
+        self.count(|core| match status {
+            Some(status) => core.request(facts.route, facts.method, status, micros),
+            None => core.request_abandoned(),
+        });
+    }
+
+    /// Writes the access line.
+    pub(super) fn log(&self, done: Done) {
         let micros = done.facts.micros(S::now_ns());
         let Done {
             facts,
             status,
             keep,
         } = done;
-        self.count(|core| match status {
-            Some(status) => core.request(facts.route, facts.method, status, micros),
-            None => core.request_abandoned(),
-        });
         if let Some(draft) = facts.draft {
             let route = self.route_label(facts.route);
             let closed = keep.err().map(CloseReason::label);
             // 499 is what operators know from nginx for a client that left before its answer.
             let line = draft.line(status.unwrap_or(499), micros, &route, closed);
-            if let Some(log) = &mut *self.log.borrow_mut() {
+            if let Some(log) = &mut *self.access_log.borrow_mut() {
                 log.record(&line, S::unix_ms());
             }
             self.buffers.put(draft.text);
@@ -210,7 +289,7 @@ impl<S: Stream> Shard<S> {
 
     /// The last lines go to the writer.
     pub(super) fn finish(&self) {
-        if let Some(log) = &mut *self.log.borrow_mut() {
+        if let Some(log) = &mut *self.access_log.borrow_mut() {
             log.finish();
         }
     }
@@ -223,13 +302,20 @@ impl<S: Stream> Shard<S> {
         self.sweep.tick(now_ns / 1_000_000);
         self.checks.borrow_mut().limits.tick(now_ns);
         self.upstreams.expire(now_ns / 1_000_000);
+        self.tunnels.expire(unix_ms);
+        if self.setup.presence.take_wish() {
+            // With nothing idle here either the wish is lost; the next newcomer without room makes it again.
+            self.evict_oldest_idle();
+        }
+        self.look_after_heap(now_ns / 1_000_000);
         let mut dropped = 0;
-        if let Some(log) = &mut *self.log.borrow_mut() {
+        if let Some(log) = &mut *self.access_log.borrow_mut() {
             log.flush();
             dropped = log.dropped();
         }
         self.count(|core| {
             core.log_dropped(dropped);
+            core.tunnels_open(self.tunnels.count());
             for service in 0..self.upstreams.services() {
                 core.pool_idle(service, self.upstreams.idle_count(service));
             }
@@ -244,6 +330,20 @@ impl<S: Stream> Shard<S> {
         if !Arc::ptr_eq(&newest, &self.source.borrow()) {
             self.current.replace(Rc::new(Snapshot::clone(&newest)));
             self.source.replace(newest);
+        }
+    }
+}
+
+impl<S: Stream> Shard<S> {
+    /// Gives back what a crowd of connections needed for its requests, once they only idle.
+    fn look_after_heap(&self, now_ms: u64) {
+        if now_ms < self.heap_looked_ms.get() + HEAP_LOOK_MS {
+            return;
+        }
+        self.heap_looked_ms.set(now_ms);
+        if self.lot.crowd_has_settled() {
+            self.buffers.shrink();
+            give_back();
         }
     }
 }

@@ -6,13 +6,25 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use crate::net::{Reader, Stream};
+use super::shard::Shard;
+use crate::mailbox::Call;
+use crate::metrics::UpstreamEvent;
+use crate::net::{Reader, Stream, out_of_descriptors};
 
 /// Idle connections kept per service and worker.
 const IDLE_PER_SERVICE_MAX: usize = 256;
 
 /// How long a connection may idle: below the 5 s after which common Python servers close theirs.
 const IDLE_MS_MAX: u64 = 4_000;
+
+/// Attempts to free a descriptor for a new connection.
+const FREED_MAX: usize = 8;
+
+/// How long an evicted client's descriptor takes to be closed: its own task does it.
+const FREED_MS: u64 = 1;
+
+/// The shortest time worth trying an address for.
+const SHARE_MS_MIN: u64 = 250;
 
 /// A connection to a service.
 pub(super) struct Upstream<S: Stream> {
@@ -31,6 +43,8 @@ pub(super) enum NoUpstream {
     Refused,
     /// `CONNECT_TIMEOUT` passed.
     TimedOut,
+    /// No file descriptor is left for it.
+    NoDescriptor,
 }
 
 struct Idle<S: Stream> {
@@ -67,7 +81,8 @@ impl<S: Stream> Upstreams<S> {
         None
     }
 
-    /// Opens a connection to one of `addresses`, trying each once within the time limit.
+    /// Opens a connection to one of `addresses`, trying each once within the time limit. An address that does not answer gets
+    /// its share of the time that is left, so that the next one has some, too (the thought of RFC 8305).
     pub(super) async fn open(
         &self,
         addresses: &[SocketAddr],
@@ -75,13 +90,19 @@ impl<S: Stream> Upstreams<S> {
     ) -> Result<Upstream<S>, NoUpstream> {
         let first = self.turn.get();
         self.turn.set(first.wrapping_add(1));
+        let until_ms = now_ms::<S>() + within_ms;
         let mut failure = NoUpstream::Unresolved;
         for attempt in 0..addresses.len() {
             let at = first.wrapping_add(attempt) % addresses.len();
             let Some(address) = addresses.get(at) else {
                 continue;
             };
-            match S::connect(*address, within_ms).await {
+            let left_ms = until_ms.saturating_sub(now_ms::<S>());
+            let share_ms = share(left_ms, addresses.len() - attempt);
+            if share_ms == 0 {
+                break;
+            }
+            match S::connect(*address, share_ms).await {
                 Ok((reader, writer)) => {
                     return Ok(Upstream {
                         reader,
@@ -90,8 +111,10 @@ impl<S: Stream> Upstreams<S> {
                     });
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-                    return Err(NoUpstream::TimedOut);
+                    failure = NoUpstream::TimedOut;
                 }
+                Err(error) if out_of_descriptors(&error) => return Err(NoUpstream::NoDescriptor),
+                Err(_) if failure == NoUpstream::TimedOut => {}
                 Err(_) => failure = NoUpstream::Refused,
             }
         }
@@ -126,6 +149,21 @@ impl<S: Stream> Upstreams<S> {
         }
     }
 
+    /// Closes the idle connection that has waited longest, at once, so that its descriptor is free when this returns.
+    pub(super) fn give_up_oldest(&self) -> bool {
+        let waited = |idle: &RefCell<VecDeque<Idle<S>>>| idle.borrow().front().map(|i| i.since_ms);
+        let oldest = self
+            .idle
+            .iter()
+            .filter_map(|idle| Some((waited(idle)?, idle)))
+            .min_by_key(|(since_ms, _)| *since_ms);
+        let gone = oldest.and_then(|(_, idle)| idle.borrow_mut().pop_front());
+        gone.is_some_and(|Idle { connection, .. }| {
+            // A dropped stream is closed by the runtime some time later; a parked one by its owner.
+            S::park(connection.reader, connection.writer).is_ok()
+        })
+    }
+
     /// Closes all idle connections: draining.
     pub(super) fn close(&self) {
         for idle in &self.idle {
@@ -141,5 +179,76 @@ impl<S: Stream> Upstreams<S> {
     /// Idle connections to one service.
     pub(super) fn idle_count(&self, service: usize) -> usize {
         self.idle.get(service).map_or(0, |idle| idle.borrow().len())
+    }
+}
+
+/// A connection to the service: the youngest idle one, or a new one.
+pub(super) async fn lease<S: Stream>(
+    service: usize,
+    fresh: bool,
+    shard: &Shard<S>,
+) -> Result<Upstream<S>, NoUpstream> {
+    if !fresh && let Some(upstream) = shard.upstreams.reuse(service) {
+        shard.count(|core| core.upstream(service, UpstreamEvent::Reused));
+        return Ok(upstream);
+    }
+    let within_ms = shard.snapshot().rules.times.connect;
+    let addresses = shard.addresses(service);
+    let mut opened = shard.upstreams.open(&addresses, within_ms).await;
+    for _ in 0..FREED_MAX {
+        if !matches!(opened, Err(NoUpstream::NoDescriptor)) {
+            break;
+        }
+        // A pooled connection that nobody uses is worth less than this request, and so is a client that asks nothing.
+        if !shard.upstreams.give_up_oldest() {
+            if !shard.evict_oldest_idle() {
+                break;
+            }
+            S::sleep_ms(FREED_MS).await;
+        }
+        opened = shard.upstreams.open(&addresses, within_ms).await;
+    }
+    let event = match opened {
+        Ok(_) => UpstreamEvent::Connected,
+        Err(NoUpstream::TimedOut) => UpstreamEvent::ConnectTimeout,
+        Err(NoUpstream::Refused | NoUpstream::Unresolved | NoUpstream::NoDescriptor) => {
+            UpstreamEvent::ConnectFailed
+        }
+    };
+    if matches!(opened, Err(none) if none != NoUpstream::NoDescriptor) {
+        // A full mailbox has this request in it already.
+        let _ = shard.setup.outbox.try_send(Call::Resolve(service));
+    }
+    shard.count(|core| core.upstream(service, event));
+    opened
+}
+
+fn now_ms<S: Stream>() -> u64 {
+    S::now_ns() / 1_000_000
+}
+
+/// How long one of `addresses` that are still to be tried may take.
+fn share(left_ms: u64, addresses: usize) -> u64 {
+    let even = left_ms / u64::try_from(addresses.max(1)).unwrap_or(1);
+    even.max(SHARE_MS_MIN).min(left_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_address_gets_a_share_of_what_is_left() {
+        let table = [
+            ((2_000, 1), 2_000),
+            ((2_000, 2), 1_000),
+            ((1_000, 1), 1_000),
+            ((2_000, 100), 250),
+            ((100, 3), 100),
+            ((0, 1), 0),
+        ];
+        for ((left_ms, addresses), expected) in table {
+            assert_eq!(share(left_ms, addresses), expected, "{left_ms} {addresses}");
+        }
     }
 }

@@ -32,7 +32,7 @@ pub(crate) const RULES: [(&str, Rule); 13] = [
 
 const LINES_MAX: usize = 500;
 const STORY_LINES_MAX: usize = 60;
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "http1",
     "identity",
     "limit",
@@ -41,6 +41,7 @@ const PURE: [&str; 9] = [
     "forwarded",
     "access_log",
     "metrics",
+    "presence",
     "reject",
 ];
 const BANNED_NAMES: [&str; 8] = [

@@ -376,6 +376,11 @@ impl Exchange<'_> {
     pub fn stream(&self) -> &TcpStream {
         self.reader.stream()
     }
+
+    /// What comes behind the request, whatever it means.
+    pub fn reader(&mut self) -> &mut Reader {
+        self.reader
+    }
 }
 
 /// A port on which nobody listens.

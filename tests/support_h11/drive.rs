@@ -22,6 +22,8 @@ pub struct Message {
     pub body: Vec<u8>,
     pub trailers: Vec<u8>,
     pub keep_alive: bool,
+    /// A whole WebSocket handshake.
+    pub switches: bool,
     pub interim: usize,
     pub rest: Vec<u8>,
 }
@@ -106,6 +108,7 @@ pub fn request(bytes: &[u8], cuts: Vec<usize>) -> Read {
                 body: Vec::new(),
                 trailers: Vec::new(),
                 keep_alive: request.keep_alive,
+                switches: request.upgrade_websocket,
                 interim: 0,
                 rest: Vec::new(),
             };
@@ -155,6 +158,7 @@ pub fn response(bytes: &[u8], cuts: Vec<usize>, to_head: bool) -> Read {
             body: Vec::new(),
             trailers: Vec::new(),
             keep_alive: response.keep_alive,
+            switches: false,
             interim,
             rest: Vec::new(),
         };

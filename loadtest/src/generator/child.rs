@@ -24,7 +24,7 @@ impl Generator {
     pub(crate) fn start(load: &Load, core: usize) -> io::Result<Self> {
         let mut inner = Command::new(std::env::current_exe()?);
         inner.arg("load");
-        let mut outer = pinned(&inner, core)?;
+        let mut outer = pinned(&inner, Some(core))?;
         let mut child = outer.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::Error::other("the generator has no pipes"));

@@ -38,6 +38,15 @@ pub(crate) struct Absent {
     pub install: String,
 }
 
+impl Absent {
+    pub(crate) fn new(name: &str, install: &str) -> Self {
+        Self {
+            name: name.into(),
+            install: install.into(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ScenarioResult {
     pub name: String,

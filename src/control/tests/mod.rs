@@ -28,6 +28,7 @@ use crate::config::{
     Algorithm, Auth, Bounds, Config, Level, Limits, Log, LogFormat, Redis, RouteRule, Secret,
     Service, Timeouts,
 };
+use crate::limit::OnOutage;
 use crate::metrics::{Registry, State};
 
 pub(super) fn runtime() -> tokio::runtime::Runtime {
@@ -65,6 +66,7 @@ pub(super) fn config(services: Vec<Service>) -> Config {
         redis: Redis {
             enabled: false,
             url: Secret::new(""),
+            cluster: false,
         },
         limits: Limits {
             rpm: 100,
@@ -73,6 +75,8 @@ pub(super) fn config(services: Vec<Service>) -> Config {
             per_org: true,
             per_ip: true,
             keys_max: 1024,
+            on_outage: OnOutage::Share,
+            nodes: 1,
         },
         auth: Auth {
             required: true,
@@ -99,11 +103,15 @@ pub(super) fn config(services: Vec<Service>) -> Config {
             body: second,
             connect: second,
             read: second,
+            stream_idle: second,
+            tunnel_idle: second,
             write: second,
             drain: second,
         },
         bounds: Bounds {
             connections_max: None,
+            connections_per_address_max: 0,
+            in_flight_per_organization_max: 0,
             body_bytes_max: None,
         },
         warnings: vec![],
@@ -180,6 +188,7 @@ pub(super) fn stage(change: impl FnOnce(&mut Config)) -> Stage {
         config: Arc::new(config),
         state: Arc::clone(&state),
         limits: Arc::clone(&limits) as Arc<dyn LimitsView>,
+        store: None,
         metrics: Arc::clone(&metrics),
         clock_ns: || 0,
         start_unix_ms: 1_705_314_600_000,

@@ -36,6 +36,7 @@ fn start(services: Vec<Service>) -> Thread {
         config: Arc::new(config),
         inbox,
         limits: Arc::new(FixedLimits::default()),
+        store: None,
         metrics: Arc::new(Registry::new(1, &[], &[])),
         state: Arc::clone(&state),
         publish: Box::new(move |sets| drop(sent.send(sets))),

@@ -1,0 +1,355 @@
+//! A request's way through its two limits when tokens are leased: what this core can say at once, and what it must ask. Not the
+//! waiting. Invariant: nothing that was taken for a request is put into a leased pool again, for a call may have reported it as spent.
+use super::{Core, Found};
+use crate::limit::answer::{Permit, Refusal};
+use crate::limit::exchange::{Hint, Verdict};
+use crate::limit::key::{Hash, IpKey, Key, Kind, OrgKey};
+use crate::limit::slice::share;
+use crate::limit::slot::Take;
+
+/// A lease that ends sooner fills no slice: a slice lives 20 ms and settles within a tick more.
+const LEASE_NS_MIN: u64 = 60_000_000;
+/// Letters of each kind that wait to be sent: some per request, and they are sent after each.
+const LETTERS_MAX: usize = 256;
+
+/// What is known of a request after this core has looked.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It was charged.
+    Permit(Permit),
+    /// The store must be asked first.
+    Ask(Box<Claim>),
+}
+
+/// What the control thread should know, without an answer.
+#[derive(Debug)]
+pub enum Letter {
+    /// A pool runs low.
+    Fetch(Hint),
+    /// A key is to be charged.
+    Charge(Key, u32),
+}
+
+/// A request between its question and the answer: what is charged already, and what is asked for.
+#[derive(Debug)]
+pub struct Claim {
+    cost: u32,
+    ip: Option<(IpKey, Leg)>,
+    org: Option<(Box<str>, Leg)>,
+}
+
+/// One of a request's two keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leg {
+    /// Looked at, not charged yet.
+    Open,
+    /// To be asked for.
+    Asked,
+    /// Charged; tokens left.
+    Charged(u32),
+}
+
+impl Claim {
+    /// Tokens per key.
+    #[must_use]
+    pub fn cost(&self) -> u32 {
+        self.cost
+    }
+
+    /// The address, if it is to be asked for.
+    #[must_use]
+    pub fn ip(&self) -> Option<Key> {
+        let (ip, leg) = self.ip.as_ref()?;
+        (*leg == Leg::Asked).then(|| Key::Ip(ip.address()))
+    }
+
+    /// The organization, if it is to be asked for.
+    #[must_use]
+    pub fn organization(&self) -> Option<Key> {
+        let (org, leg) = self.org.as_ref()?;
+        (*leg == Leg::Asked).then(|| Key::Org(org.clone()))
+    }
+}
+
+impl Core {
+    /// Charges a request: both cached refusals first, then the address, then the organization; what is not here is asked for, both
+    /// keys at once.
+    ///
+    /// # Errors
+    /// The refusal of the key that is blocked or short.
+    pub fn request(
+        &mut self,
+        org: Option<OrgKey<'_>>,
+        ip: Option<IpKey>,
+        cost: u32,
+        clock: &impl Fn() -> u64,
+    ) -> Result<Outcome, Refusal> {
+        if !self.node.leased {
+            return self.take(org, ip, cost, clock).map(Outcome::Permit);
+        }
+        self.refresh();
+        let cost = cost.max(1);
+        let ip = ip.filter(|_| self.node.settings.per_ip);
+        let org = org.filter(|_| self.node.settings.per_org);
+        let now = clock();
+        let ip_hash = ip.map(|ip| (Kind::Ip, self.ip_hash(ip)));
+        let org_hash = org.map(|org| (Kind::Org, self.node.hasher.org(org)));
+        if let Some((kind, hash)) = ip_hash {
+            self.unrefused(kind, hash, cost, now)?;
+        }
+        let org_found = match org_hash {
+            Some((kind, hash)) => self.unrefused(kind, hash, cost, now)?,
+            None => None,
+        };
+        let ip_left = ip_hash.map(|(kind, hash)| self.charge_leased(kind, hash, cost, clock));
+        let short = ip_left == Some(None);
+        let org_left = match org_hash {
+            // Taken only when the address is certain; asked for at the same time if it would be missing as well.
+            Some(_) if short => match org_found {
+                Some(found) if self.affords_here(&found, cost, clock()) => Some(Leg::Open),
+                Some(_) | None => Some(Leg::Asked),
+            },
+            Some((kind, hash)) => Some(self.leg(kind, hash, cost, clock)),
+            None => None,
+        };
+        let ip_leg = ip_left.map(|left| left.map_or(Leg::Asked, Leg::Charged));
+        if ip_leg != Some(Leg::Asked) && org_left != Some(Leg::Asked) {
+            return Ok(Outcome::Permit(self.permit(ip_leg, org_left)));
+        }
+        Ok(Outcome::Ask(Box::new(Claim {
+            cost,
+            ip: ip.zip(ip_leg),
+            org: org.map(|org| org.text().into()).zip(org_left),
+        })))
+    }
+
+    /// Goes on when what was asked for is answered; the organization may have to be asked for then.
+    ///
+    /// # Errors
+    /// The refusal of a key. What the other one gave is lost, unless it came from this core's slice.
+    pub fn conclude(
+        &mut self,
+        mut claim: Box<Claim>,
+        ip: Option<Verdict>,
+        org: Option<Verdict>,
+        clock: &impl Fn() -> u64,
+    ) -> Result<Outcome, Refusal> {
+        self.refresh();
+        if let Some((_, leg)) = &mut claim.ip {
+            self.hear(leg, ip, Kind::Ip)?;
+        }
+        if let Some((text, leg)) = &mut claim.org {
+            let refused = self.hear(leg, org, Kind::Org);
+            if refused.is_ok() && *leg == Leg::Open {
+                let hash = self.node.hasher.org(OrgKey::new(text));
+                *leg = self.leg(Kind::Org, hash, claim.cost, clock);
+            }
+            if let Err(refusal) = refused {
+                self.give_back_here(&claim, ip.is_none());
+                return Err(refusal);
+            }
+        }
+        let ip = claim.ip.as_ref().map(|(_, leg)| *leg);
+        let org = claim.org.as_ref().map(|(_, leg)| *leg);
+        if org == Some(Leg::Asked) {
+            return Ok(Outcome::Ask(claim));
+        }
+        Ok(Outcome::Permit(self.permit(ip, org)))
+    }
+
+    /// What has come up since the last look and nobody waits for, to be sent to the control thread.
+    pub fn letters(&mut self) -> impl Iterator<Item = Letter> + '_ {
+        let debts = self.debts.drain(..);
+        let debts = debts.map(|(key, cost)| Letter::Charge(key, cost));
+        debts.chain(self.hints.drain(..).map(Letter::Fetch))
+    }
+
+    /// Charges an address for a request that is answered already.
+    pub(super) fn charge_ip_leased(&mut self, ip: IpKey, cost: u32, clock: &impl Fn() -> u64) {
+        let asked = match self.request(None, Some(ip), cost, clock) {
+            Ok(Outcome::Ask(claim)) => claim.ip().map(|key| (key, claim.cost)),
+            Ok(Outcome::Permit(_)) | Err(_) => None,
+        };
+        if self.debts.len() < LETTERS_MAX {
+            self.debts.extend(asked);
+        }
+    }
+
+    pub(super) fn peek_leased(
+        &mut self,
+        ip: IpKey,
+        cost: u32,
+        clock: &impl Fn() -> u64,
+    ) -> Result<(), Refusal> {
+        self.refresh();
+        let hash = self.ip_hash(ip);
+        let found = self.unrefused(Kind::Ip, hash, cost.max(1), clock())?;
+        if let Some(found) = found {
+            self.remember(ip, &found);
+        }
+        Ok(())
+    }
+
+    fn leg(&mut self, kind: Kind, hash: Hash, cost: u32, clock: &impl Fn() -> u64) -> Leg {
+        let left = self.charge_leased(kind, hash, cost, clock);
+        left.map_or(Leg::Asked, Leg::Charged)
+    }
+
+    fn hear(&mut self, leg: &mut Leg, verdict: Option<Verdict>, kind: Kind) -> Result<(), Refusal> {
+        if *leg != Leg::Asked {
+            return Ok(());
+        }
+        // What was asked and not answered is not charged.
+        match verdict.map_or(Err(1), Verdict::judged) {
+            Ok(tokens) => {
+                *leg = Leg::Charged(tokens);
+                Ok(())
+            }
+            Err(retry_after_s) => {
+                self.counters.refused += 1;
+                Err(self.refusal(kind, retry_after_s))
+            }
+        }
+    }
+
+    /// Both keys have one L, so the binding one is the smaller remaining alone.
+    fn permit(&self, ip: Option<Leg>, org: Option<Leg>) -> Permit {
+        let left = |leg| match leg {
+            Some(Leg::Charged(left)) => Some(left),
+            Some(Leg::Open | Leg::Asked) | None => None,
+        };
+        let least = [left(org), left(ip)].into_iter().flatten().min();
+        Permit::new(least.map(|tokens| (self.limits.rpm, self.limits.remaining(tokens))))
+    }
+
+    /// The key's place as it is now; an entry of an ended lease is found anew.
+    fn own_leased(&mut self, kind: Kind, hash: Hash) -> Option<Found> {
+        let last = self.last_ip.filter(|(_, last, _)| *last == hash);
+        let last = last.map(|(_, _, entry)| entry);
+        let last = last.filter(|entry| self.index.at(*entry, hash).is_some());
+        if let Some(at) = last.or_else(|| self.index.find(hash)) {
+            let place = self.index.at(at, hash).map(|entry| entry.place())?;
+            if self.node.table.slot(place).belongs(place.id) {
+                let entry = Some(at);
+                return Some(Found {
+                    kind,
+                    hash,
+                    place,
+                    entry,
+                });
+            }
+            let slice = self.index.forget(at, hash);
+            self.settle_slice(slice);
+        }
+        let place = self.node.table.find_leased(hash)?;
+        Some(self.enter(kind, hash, place))
+    }
+
+    /// The cached refusal, of a block or of a bucket that was short a moment ago.
+    fn unrefused(
+        &mut self,
+        kind: Kind,
+        hash: Hash,
+        cost: u32,
+        now: u64,
+    ) -> Result<Option<Found>, Refusal> {
+        let Some(found) = self.own_leased(kind, hash) else {
+            return Ok(None);
+        };
+        let slot = self.node.table.slot(found.place);
+        let blocked = slot.block_left(found.place.id, now);
+        if blocked.is_some() {
+            slot.count_blocked();
+        }
+        let left = blocked.or_else(|| {
+            let denied = slot.denied(found.place.id, cost, &self.limits, now);
+            denied.inspect(|_| slot.count(cost))
+        });
+        match left {
+            Some(left) => {
+                self.counters.cached_refusal += 1;
+                Err(self.refusal(kind, left))
+            }
+            None => Ok(Some(found)),
+        }
+    }
+
+    fn affords_here(&mut self, found: &Found, cost: u32, now: u64) -> bool {
+        let slot = self.node.table.slot(found.place);
+        slot.affords_leased(found.place.id, cost, now) == Some(true)
+            || self.slice_affords(found, cost, now)
+    }
+
+    /// Takes `cost` from the slice or the pool; None: neither has it.
+    fn charge_leased(
+        &mut self,
+        kind: Kind,
+        hash: Hash,
+        cost: u32,
+        clock: &impl Fn() -> u64,
+    ) -> Option<u32> {
+        loop {
+            let found = self.own_leased(kind, hash)?;
+            let now = clock();
+            let demand = self.entry(&found).map_or(0, |entry| entry.count(now));
+            if let Some(left) = self.charge_leased_slice(&found, cost, now) {
+                return Some(left);
+            }
+            let (slices, cores) = (self.node.settings.slices, self.cores);
+            let lends = slices && found.entry.is_some() && self.slices.has_room();
+            let lend = |rest, left| match lends && left >= LEASE_NS_MIN {
+                true => share(rest, demand, cores),
+                false => 0,
+            };
+            let slot = self.node.table.slot(found.place);
+            let (take, low) = slot.take_leased(found.place.id, cost, lend, now);
+            if low && self.hints.len() < LETTERS_MAX {
+                self.hints.push(Hint(hash));
+            }
+            match take {
+                Take::Taken { word, lend } => {
+                    self.counters.node += 1;
+                    let left = slot.tokens_leased(word.tokens(), &self.limits, now);
+                    self.open_slice(&found, lend, now);
+                    return Some(left);
+                }
+                Take::Short => return None,
+                Take::Gone => {}
+            }
+        }
+    }
+
+    fn charge_leased_slice(&mut self, found: &Found, cost: u32, now: u64) -> Option<u32> {
+        let id = self.entry(found).map(|entry| entry.slice)?;
+        let slice = self.slices.of(id)?;
+        if !slice.affords(cost, now) {
+            self.settle_of(found);
+            return None;
+        }
+        slice.spend(cost);
+        let (place, empty, taken) = (slice.place, slice.tokens == 0, slice.taken);
+        let slot = self.node.table.slot(place);
+        let held = slot.held(now).all.saturating_sub(taken);
+        self.counters.slice += 1;
+        let left = slot.tokens_leased(held, &self.limits, now);
+        if empty {
+            self.settle_of(found);
+        }
+        Some(left)
+    }
+
+    /// The address's token of a request that its organization refused, if it came from a slice that is not settled.
+    fn give_back_here(&mut self, claim: &Claim, was_here: bool) {
+        let Some((ip, Leg::Charged(_))) = claim.ip.filter(|_| was_here) else {
+            return;
+        };
+        let hash = self.ip_hash(ip);
+        let at = self.index.find(hash);
+        let id = at
+            .and_then(|at| self.index.at(at, hash))
+            .map_or(0, |entry| entry.slice);
+        if let Some(slice) = self.slices.of(id) {
+            let _ = slice.unspend(claim.cost);
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! A node's side of the exchange with the store: who waits for tokens, what is leased ahead, reported, closed and given back, and
+//! what is done while the store is away. One value, told the time; it sends nothing itself, knows no connection and no thread.
+//! Invariants: what this node may spend is at most what the store counts as out for it; at most one call per key is in flight; a
+//! request that asks is answered by the reply to its call, or as soon as the store is known to be away.
+//!
+//! The owner calls `ask` and its kin, sends what `calls` gives, feeds back `reply` or `put_away`, and hands out `answers`.
+mod build;
+mod call;
+mod outage;
+mod settle;
+mod share;
+mod site;
+mod terms;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use ahash::RandomState;
+
+pub use call::{Call, CallId, Reply, SCRIPT, Status};
+pub use share::OnOutage;
+
+use self::site::{Site, Waiter};
+use super::key::{Hash, Key};
+use super::limits::seconds;
+use super::node::Node;
+use super::slot::{Slot, TOKEN_UNITS, Take};
+
+/// Requests that may wait for the store at once; more are treated as if it were away.
+pub const WAITING_MAX: usize = 65_536;
+
+/// A busy key's pool runs low: more should be fetched ahead of need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hint(pub(super) Hash);
+
+/// What a request that asked is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict(pub(super) Told);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Its tokens are taken; so many are left.
+    Granted(u32),
+    /// Seconds to wait.
+    Refused(u32),
+}
+
+impl Verdict {
+    /// For a request whose question could not even be put: the mailbox was full.
+    #[must_use]
+    pub fn unasked(policy: OnOutage) -> Self {
+        Self(match policy {
+            OnOutage::Open => Told::Granted(0),
+            OnOutage::Share | OnOutage::Closed => Told::Refused(1),
+        })
+    }
+
+    pub(super) fn judged(self) -> Result<u32, u32> {
+        match self.0 {
+            Told::Granted(tokens) => Ok(tokens),
+            Told::Refused(seconds) => Err(seconds),
+        }
+    }
+
+    /// Tokens left, if it was granted; for those who only asked, the level.
+    #[must_use]
+    pub fn tokens(self) -> Option<u32> {
+        match self.0 {
+            Told::Granted(tokens) => Some(tokens),
+            Told::Refused(_) => None,
+        }
+    }
+}
+
+/// What the exchange has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Calls of the script.
+    pub calls: u64,
+    /// Requests that waited for a call.
+    pub waited: u64,
+    /// Calls whose answer was lost.
+    pub lost: u64,
+    /// Replies that said "repeated or overtaken".
+    pub repeated: u64,
+    /// Replies that said "short while leases are out".
+    pub short: u64,
+    /// Tokens granted, given back, and left when their lease ended.
+    pub granted: u64,
+    /// Tokens given back.
+    pub returned: u64,
+    /// Tokens left when their lease ended.
+    pub expired: u64,
+    /// Tokens admitted without a lease.
+    pub owed: u64,
+}
+
+/// The exchange of one node. `R` is where an answer goes.
+#[derive(Debug)]
+pub struct Exchange<R> {
+    node: Arc<Node>,
+    /// Node and run: another run of the same node holds nothing of this one's.
+    site: Box<str>,
+    policy: OnOutage,
+    seq: u64,
+    sites: HashMap<Hash, Site<R>, RandomState>,
+    ready: Vec<Hash>,
+    due: BTreeSet<(u64, Hash)>,
+    waiting: usize,
+    answers: Vec<(R, Verdict)>,
+    away: bool,
+    nodes: u32,
+    rtt_ns: u64,
+    traffic: Traffic,
+}
+
+impl<R> Exchange<R> {
+    /// An exchange that has not reached its store yet. `site` names this run of this node and nothing else in the fleet; until the
+    /// store says otherwise, `nodes` share each limit.
+    #[must_use]
+    pub fn new(node: Arc<Node>, site: &str, policy: OnOutage, nodes: u32) -> Self {
+        Self {
+            node,
+            site: site.into(),
+            policy,
+            seq: 0,
+            sites: HashMap::default(),
+            ready: Vec::new(),
+            due: BTreeSet::new(),
+            waiting: 0,
+            answers: Vec::new(),
+            away: true,
+            nodes: nodes.max(1),
+            rtt_ns: 500_000,
+            traffic: Traffic::default(),
+        }
+    }
+
+    /// A request needs `cost` tokens of a key; the answer goes to `reply`, if there is one.
+    pub fn ask(&mut self, key: &Key, cost: u32, reply: Option<R>, now: u64) {
+        let (_, hash) = self.node.hasher.key(key);
+        let cost = cost.max(1);
+        let Some(verdict) = self.judge_here(key, hash, cost, now) else {
+            self.traffic.waited += 1;
+            self.waiting += 1;
+            if let Some(site) = self.sites.get_mut(&hash) {
+                site.waiting.push_back(Waiter { cost, reply });
+            }
+            self.mark_ready(hash);
+            return;
+        };
+        if let Some(reply) = reply {
+            self.answers.push((reply, verdict));
+        }
+        self.forget_slotless(hash);
+    }
+
+    /// What can be said without a call.
+    fn judge_here(&mut self, key: &Key, hash: Hash, cost: u32, now: u64) -> Option<Verdict> {
+        self.enter(key, hash, now);
+        let limits = self.node.limits();
+        let node = Arc::clone(&self.node);
+        let site = self.sites.get_mut(&hash)?;
+        if let Some(slot) = slot_of(&node, site) {
+            let blocked = slot.blocked_until();
+            if blocked > now {
+                return Some(Verdict(Told::Refused(seconds(blocked - now))));
+            }
+            // Tokens may have come since the worker looked.
+            if let Some(id) = slot.id()
+                && let (Take::Taken { word, .. }, _) = slot.take_leased(id, cost, |_, _| 0, now)
+            {
+                let tokens = slot.tokens_leased(word.tokens(), &limits, now);
+                return Some(Verdict(Told::Granted(tokens)));
+            }
+            site.demand = site.demand.saturating_add(cost);
+            if !self.away && now < site.paced_until(now) {
+                let wait = slot.told().wait_ns(cost, &limits, now);
+                return Some(Verdict(Told::Refused(seconds(wait))));
+            }
+        }
+        if self.away || self.waiting >= WAITING_MAX {
+            return Some(self.judge_away(hash, cost, now));
+        }
+        None
+    }
+
+    /// A worker saw the pool run low.
+    pub fn fetch(&mut self, hint: Hint) {
+        if !self.away && self.sites.contains_key(&hint.0) {
+            self.mark_ready(hint.0);
+        }
+    }
+
+    /// Asks for the level, and takes nothing: what this node knows if the store is away.
+    pub fn watch(&mut self, key: &Key, reply: R, now: u64) {
+        let (_, hash) = self.node.hasher.key(key);
+        self.enter(key, hash, now);
+        if self.away {
+            let told = self.tokens_known(hash, now);
+            self.answers.push((reply, Verdict(Told::Granted(told))));
+            self.forget_slotless(hash);
+        } else if let Some(site) = self.sites.get_mut(&hash) {
+            site.watchers.push(reply);
+            self.mark_ready(hash);
+        }
+    }
+
+    /// Fills the key's bucket and lifts its block: here at once, in the store by a call; `reply` is told when that has been made.
+    pub fn reset(&mut self, key: &Key, reply: R, now: u64) {
+        let (_, hash) = self.node.hasher.key(key);
+        self.enter(key, hash, now);
+        self.forget_refusals(hash);
+        if let Some(site) = self.sites.get_mut(&hash) {
+            site.reset = true;
+            site.owed = 0;
+            site.share = None;
+        }
+        self.watch(key, reply, now);
+    }
+
+    /// Another node has reset a key (None: every key): what this one remembers of it holds no longer.
+    pub fn reset_elsewhere(&mut self, key: Option<&str>) {
+        let hashes: Vec<Hash> = match key {
+            Some(key) => self.hash_of(key).into_iter().collect(),
+            None => self.sites.keys().copied().collect(),
+        };
+        for hash in hashes {
+            self.forget_refusals(hash);
+        }
+    }
+
+    /// Another node wants to know what is spent: a call tells it.
+    pub fn report(&mut self, key: &str) {
+        if let Some(hash) = self.hash_of(key)
+            && !self.away
+        {
+            self.mark_ready(hash);
+        }
+    }
+
+    /// The earliest time at which `calls` has something to do by itself.
+    #[must_use]
+    pub fn due_ns(&self) -> Option<u64> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    /// Whether calls are to be made now.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.away && !self.ready.is_empty()
+    }
+
+    /// The answers that are known, with their places.
+    pub fn answers(&mut self) -> Vec<(R, Verdict)> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// What has been done so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// Keys that the exchange knows.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.sites.len()
+    }
+
+    fn hash_of(&self, key: &str) -> Option<Hash> {
+        let (_, hash) = self.node.hasher.key(&Key::of_store_name(key)?);
+        self.sites.contains_key(&hash).then_some(hash)
+    }
+
+    fn enter(&mut self, key: &Key, hash: Hash, now: u64) {
+        if self.sites.contains_key(&hash) {
+            return;
+        }
+        let (sites, node) = (&self.sites, &self.node);
+        let spare = |owner: Hash| {
+            let idle = sites.get(&owner).is_none_or(Site::is_idle);
+            let slot = sites.get(&owner).and_then(|site| slot_of(node, site));
+            idle && slot.is_none_or(|slot| slot.held(now).all == 0)
+        };
+        let mut gone = None;
+        let place = node
+            .table
+            .enter_leased(hash, now, spare, |owner| gone = Some(owner));
+        if let Some(site) = gone.and_then(|owner| self.sites.remove(&owner))
+            && let (Some(due), Some(owner)) = (site.due_ns, gone)
+        {
+            self.due.remove(&(due, owner));
+        }
+        let site = Site::new(key.store_name(), place.map(|place| place.slot), now);
+        self.sites.insert(hash, site);
+    }
+
+    fn forget_slotless(&mut self, hash: Hash) {
+        let slotless = |site: &Site<R>| site.slot.is_none() && site.is_idle();
+        if self.sites.get(&hash).is_some_and(slotless) {
+            self.sites.remove(&hash);
+        }
+    }
+
+    fn forget_refusals(&mut self, hash: Hash) {
+        let node = Arc::clone(&self.node);
+        if let Some(site) = self.sites.get_mut(&hash) {
+            site.epoch = site::UNKNOWN.into();
+            site.refused_ns = None;
+            if let Some(slot) = slot_of(&node, site) {
+                slot.block(0);
+                slot.deny(0);
+            }
+        }
+    }
+
+    fn mark_ready(&mut self, hash: Hash) {
+        if let Some(site) = self.sites.get_mut(&hash)
+            && !site.is_ready
+        {
+            site.is_ready = true;
+            self.ready.push(hash);
+        }
+    }
+
+    /// Sets the site's timer anew.
+    fn schedule(&mut self, hash: Hash, now: u64) {
+        let Some(site) = self.sites.get_mut(&hash) else {
+            return;
+        };
+        if let Some(due) = site.due_ns.take() {
+            self.due.remove(&(due, hash));
+        }
+        let due = slot_of(&self.node, site).and_then(|slot| site.next_due(slot, now, self.rtt_ns));
+        if let Some(due) = due {
+            site.due_ns = Some(due);
+            self.due.insert((due, hash));
+        }
+    }
+}
+
+fn slot_of<'a, R>(node: &'a Node, site: &Site<R>) -> Option<&'a Slot> {
+    node.table.slot_at(site.slot?)
+}

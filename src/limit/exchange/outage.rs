@@ -1,0 +1,116 @@
+//! While the store is away: what requests are told, what is owed, and the way back. Not how it is found out.
+//! Invariant: what was admitted without a lease stays owed until a reply has taken it.
+use std::sync::Arc;
+
+use super::share::Share;
+use super::site::UNKNOWN;
+use super::{Exchange, OnOutage, Told, Verdict, slot_of};
+use crate::limit::key::Hash;
+use crate::limit::limits::seconds;
+
+/// A refusal by a share is believed this long at most: the store may be back any time.
+const DENY_NS_MAX: u64 = 1_000_000_000;
+
+impl<R> Exchange<R> {
+    /// The store does not answer: calls under way are forgotten, and whoever waits is judged here. `nodes` share each limit.
+    pub fn put_away(&mut self, nodes: u32, now: u64) {
+        self.away = true;
+        self.nodes = nodes.max(1);
+        let hashes: Vec<Hash> = self.sites.keys().copied().collect();
+        for hash in hashes {
+            let Some(site) = self.sites.get_mut(&hash) else {
+                continue;
+            };
+            let flight = site.flight.take();
+            self.traffic.lost += u64::from(flight.is_some());
+            let (mut waiters, mut watchers) = (Vec::new(), std::mem::take(&mut site.watchers));
+            if let Some(flight) = flight {
+                waiters = flight.waiters;
+                watchers.extend(flight.watchers);
+            }
+            waiters.extend(site.waiting.drain(..));
+            self.waiting -= waiters.len();
+            for waiter in waiters {
+                let verdict = self.judge_away(hash, waiter.cost, now);
+                self.answers
+                    .extend(waiter.reply.map(|place| (place, verdict)));
+            }
+            if !watchers.is_empty() {
+                let told = Verdict(Told::Granted(self.tokens_known(hash, now)));
+                self.answers
+                    .extend(watchers.into_iter().map(|place| (place, told)));
+            }
+            self.forget_slotless(hash);
+        }
+    }
+
+    /// The store answers again: what is owed is paid, and every key goes back to its leases.
+    pub fn put_back(&mut self) {
+        self.away = false;
+        let mut owing = Vec::new();
+        for (hash, site) in &mut self.sites {
+            if site.share.take().is_some()
+                && let Some(slot) = slot_of(&self.node, site)
+            {
+                slot.deny(0);
+            }
+            if site.owed > 0 || site.reset {
+                owing.push(*hash);
+            }
+        }
+        for hash in owing {
+            self.mark_ready(hash);
+        }
+    }
+
+    /// Whether the store is away.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.away
+    }
+
+    /// By the policy, for a key whose lease is used up.
+    pub(super) fn judge_away(&mut self, hash: Hash, cost: u32, now: u64) -> Verdict {
+        let limits = self.node.limits();
+        let node = Arc::clone(&self.node);
+        let refused = |ns| Verdict(Told::Refused(seconds(ns)));
+        let Some(site) = self.sites.get_mut(&hash) else {
+            return Verdict::unasked(self.policy);
+        };
+        let slot = slot_of(&node, site);
+        let tokens = match (self.policy, slot) {
+            (OnOutage::Closed, _) | (OnOutage::Share, None) => return refused(0),
+            // Of a key without a place nothing can be remembered, not even what it owes.
+            (OnOutage::Open, None) => return Verdict(Told::Granted(limits.capacity)),
+            (OnOutage::Open, Some(slot)) => slot.tokens_leased(0, &limits, now),
+            (OnOutage::Share, Some(slot)) => {
+                let known = *site.epoch != *UNKNOWN;
+                let told = known.then(|| slot.told().aged(&limits, now));
+                let nodes = self.nodes;
+                let share = site
+                    .share
+                    .get_or_insert_with(|| Share::new(told, nodes, &limits, now));
+                match share.take(cost, &limits, now) {
+                    Ok(tokens) => tokens,
+                    Err(wait) => {
+                        slot.deny(now + wait.min(DENY_NS_MAX));
+                        return refused(wait);
+                    }
+                }
+            }
+        };
+        site.owed = site.owed.saturating_add(cost);
+        self.traffic.owed += u64::from(cost);
+        Verdict(Told::Granted(tokens))
+    }
+
+    /// The level as this node remembers it.
+    pub(super) fn tokens_known(&self, hash: Hash, now: u64) -> u32 {
+        let limits = self.node.limits();
+        let site = self.sites.get(&hash).filter(|site| *site.epoch != *UNKNOWN);
+        site.and_then(|site| slot_of(&self.node, site))
+            .map_or(limits.capacity, |slot| {
+                slot.tokens_leased(slot.held(now).all, &limits, now)
+            })
+    }
+}

@@ -1,0 +1,149 @@
+//! Applying replies: tokens into the slot, verdicts to those who wait. Not what the store decided. Invariant: a lease ends here
+//! before it ends in the store, counted from the call's sending; a reply that is not the awaited one changes nothing.
+use std::sync::Arc;
+
+use super::call::{CallId, Reply, Status};
+use super::site::{Flight, Waiter};
+use super::{Exchange, Told, Verdict, slot_of, terms};
+use crate::limit::key::Hash;
+use crate::limit::limits::seconds;
+use crate::limit::slot::{Slot, TOKEN_UNITS, Take, Told as Level};
+
+const MS: u64 = 1_000_000;
+/// A refusal without a block is believed this long at most.
+const DENY_NS_MAX: u64 = 5_000_000_000;
+
+impl<R> Exchange<R> {
+    /// The reply to a call. One that comes late, or twice, is ignored.
+    pub fn reply(&mut self, id: CallId, reply: &Reply, now: u64) {
+        let Some(site) = self.sites.get_mut(&id.hash) else {
+            return;
+        };
+        let Some(flight) = site.flight.take_if(|flight| flight.seq == id.seq) else {
+            return;
+        };
+        let rtt = now.saturating_sub(flight.sent_ns);
+        self.rtt_ns = (self.rtt_ns * 7 + rtt) / 8;
+        self.node.adopt(reply.limits);
+        if reply.status == Status::Repeated {
+            // The call ran before and its answer is lost; what it gave back is not given back again.
+            self.traffic.repeated += 1;
+            for waiter in flight.waiters.into_iter().rev() {
+                site.waiting.push_front(waiter);
+            }
+            site.watchers.extend(flight.watchers);
+            self.mark_ready(id.hash);
+            return;
+        }
+        self.traffic.short += u64::from(reply.status == Status::Short);
+        self.traffic.granted += u64::from(reply.grant);
+        self.traffic.returned += u64::from(flight.ret);
+        site.owed = site.owed.saturating_sub(flight.owed);
+        site.epoch = reply.epoch.clone();
+        self.waiting -= flight.waiters.len();
+        self.apply(id.hash, flight, reply, now);
+        self.follow_up(id.hash, now);
+    }
+
+    /// Moves what was granted to those who wait and to the slot.
+    fn apply(&mut self, hash: Hash, flight: Flight<R>, reply: &Reply, now: u64) {
+        let node = Arc::clone(&self.node);
+        let Some(site) = self.sites.get_mut(&hash) else {
+            return;
+        };
+        let slot = slot_of(&node, site);
+        let ends = (flight.sent_ns + reply.lease_ms * MS).saturating_sub(terms::MARGIN_NS);
+        let in_time = now < ends;
+        let mut rest = if in_time { reply.grant } else { 0 };
+        let mut held = 0;
+        if let Some(slot) = slot {
+            slot.withdraw(flight.held.saturating_sub(reply.kept));
+            slot.put_told(Level {
+                level: reply.level,
+                out: reply.out,
+                at_ns: now,
+            });
+            let blocked = now + reply.block_ms * MS;
+            slot.block(if reply.block_ms > 0 { blocked } else { 0 });
+            held = slot.held(now).all;
+        }
+        let level = u32::try_from(reply.level / TOKEN_UNITS).unwrap_or(u32::MAX);
+        let mut refused = false;
+        for Waiter { cost, reply: place } in flight.waiters {
+            let verdict = if cost <= rest {
+                rest -= cost;
+                Told::Granted(level.saturating_add(held).saturating_add(rest))
+            } else {
+                refused = true;
+                let ms = reply.block_ms.max(reply.soon_ms);
+                Told::Refused(seconds(ms * MS))
+            };
+            self.answers
+                .extend(place.map(|place| (place, Verdict(verdict))));
+        }
+        let told = Verdict(Told::Granted(level.saturating_add(reply.out)));
+        self.answers
+            .extend(flight.watchers.into_iter().map(|place| (place, told)));
+        site.refused_ns = if refused { Some(now) } else { site.refused_ns };
+        let Some(slot) = slot else {
+            return;
+        };
+        if in_time && (rest > 0 || reply.kept > 0) {
+            slot.grant(rest, ends, terms::low_water(&site.rate, self.rtt_ns));
+        }
+        site.held_then = slot.held(now).all;
+        let denied = if refused {
+            let soon = now + (reply.soon_ms * MS).min(DENY_NS_MAX);
+            soon.max(site.paced_until(now))
+        } else {
+            0
+        };
+        slot.deny(denied);
+    }
+
+    /// Those who came while the call was under way: from what it brought, or by the next call.
+    fn follow_up(&mut self, hash: Hash, now: u64) {
+        let node = Arc::clone(&self.node);
+        let limits = node.limits();
+        let Some(site) = self.sites.get_mut(&hash) else {
+            return;
+        };
+        let slot = slot_of(&node, site);
+        while let Some(waiter) = site.waiting.front() {
+            let verdict = slot.and_then(|slot| serve(slot, waiter.cost, &limits, now));
+            let paced = now < site.paced_until(now);
+            let verdict = verdict.or_else(|| {
+                let wait = slot
+                    .filter(|_| paced)?
+                    .told()
+                    .wait_ns(waiter.cost, &limits, now);
+                Some(Told::Refused(seconds(wait)))
+            });
+            let Some(verdict) = verdict else { break };
+            let place = site.waiting.pop_front().and_then(|waiter| waiter.reply);
+            self.waiting -= 1;
+            self.answers
+                .extend(place.map(|place| (place, Verdict(verdict))));
+        }
+        let again = !site.waiting.is_empty() || !site.watchers.is_empty() || site.reset;
+        if again {
+            self.mark_ready(hash);
+        }
+        self.schedule(hash, now);
+        self.forget_slotless(hash);
+    }
+}
+
+fn serve(slot: &Slot, cost: u32, limits: &crate::limit::limits::Limits, now: u64) -> Option<Told> {
+    let blocked = slot.blocked_until();
+    if blocked > now {
+        return Some(Told::Refused(seconds(blocked - now)));
+    }
+    match slot.take_leased(slot.id()?, cost, |_, _| 0, now) {
+        (Take::Taken { word, .. }, _) => {
+            let tokens = slot.tokens_leased(word.tokens(), limits, now);
+            Some(Told::Granted(tokens))
+        }
+        (Take::Short | Take::Gone, _) => None,
+    }
+}

@@ -1,0 +1,79 @@
+//! Which of a worker's parked connections have something to say: one epoll instance, which the runtime watches as it watches a
+//! socket (epoll in io_uring, or epoll in epoll). Not the table of them (the worker's). Invariant: a descriptor hangs here only
+//! while it is open; closing it takes it off.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use monoio::net::TcpStream;
+use rustix::event::{Timespec, epoll};
+use rustix::net::{RecvFlags, recv};
+
+use super::stream::{Bell, Signal};
+
+/// Connections told at once: more wait for the next look, so that a crowd that wakes together does not hold the worker.
+const RUNG_MAX: usize = 32;
+
+/// One epoll instance.
+#[derive(Debug)]
+pub struct TcpBell {
+    epoll: OwnedFd,
+    /// The same instance under the runtime's eyes. It only ever waits for readability, so that no socket is needed.
+    watched: TcpStream,
+}
+
+impl Bell for TcpBell {
+    type Parked = OwnedFd;
+
+    fn new() -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let watched = std::net::TcpStream::from(epoll.try_clone()?);
+        let watched = TcpStream::from_std(watched)?;
+        Ok(Self { epoll, watched })
+    }
+
+    fn watch(&self, parked: &OwnedFd, tag: u32) -> io::Result<()> {
+        let tag = epoll::EventData::new_u64(u64::from(tag));
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
+        Ok(epoll::add(&self.epoll, parked, tag, flags)?)
+    }
+
+    fn unwatch(&self, parked: &OwnedFd) {
+        // It fails only for what does not hang here.
+        let _ = epoll::delete(&self.epoll, parked);
+    }
+
+    fn signal(parked: &OwnedFd) -> Signal {
+        let mut byte = [0_u8; 1];
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match recv(parked, &mut byte, flags) {
+            Ok((0, _)) => Signal::End,
+            Ok(_) => Signal::Bytes,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Signal::Quiet,
+            Err(_) => Signal::Failed,
+        }
+    }
+
+    async fn rung(&self, rung: &mut Vec<u32>) {
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let mut events = Vec::with_capacity(RUNG_MAX);
+        loop {
+            // Always a real wait, also when there is more to tell: others run in between.
+            if self.watched.readable(false).await.is_err() {
+                super::sleep_ms(1).await;
+            }
+            let room = rustix::buffer::spare_capacity(&mut events);
+            if !matches!(epoll::wait(&self.epoll, room, Some(&at_once)), Ok(count) if count > 0) {
+                continue;
+            }
+            rung.extend(events.drain(..).filter_map(|event: epoll::Event| {
+                let data = event.data;
+                u32::try_from(data.u64()).ok()
+            }));
+            return;
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! A Redis server of a test's own, on a port of its own, ended with the test. Not a mock: the server that operators run.
+//! Invariant: nothing outlives the test, and no two tests share a server.
+#![allow(
+    dead_code,
+    reason = "each test file compiles this module for itself and uses its own part"
+)]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may fail loudly"
+)]
+
+pub(crate) mod call;
+pub(crate) mod fleet;
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longest wait for a server to answer.
+const START_MAX: Duration = Duration::from_secs(20);
+
+/// A running `redis-server`.
+pub(crate) struct Server {
+    child: Option<Child>,
+    directory: tempfile::TempDir,
+    pub(crate) port: u16,
+    arguments: Vec<String>,
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+impl Server {
+    /// An empty server.
+    pub(crate) fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// An empty server with more arguments.
+    pub(crate) fn with(arguments: &[&str]) -> Self {
+        let mut server = Self::absent(free_port());
+        server.arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
+        server.run();
+        server
+    }
+
+    /// None yet; `run` starts it.
+    pub(crate) fn absent(port: u16) -> Self {
+        Self {
+            child: None,
+            directory: tempfile::tempdir().expect("a directory"),
+            port,
+            arguments: Vec::new(),
+        }
+    }
+
+    /// Starts it (again), empty, on the same port.
+    pub(crate) fn run(&mut self) {
+        self.kill();
+        let child = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", "no", "--dir"])
+            .arg(self.directory.path())
+            .args(&self.arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server (package redis-server) is needed");
+        self.child = Some(child);
+        let until = Instant::now() + START_MAX;
+        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(Instant::now() < until, "redis-server does not listen");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let child = self.child.as_ref().expect("it runs");
+        let sent = Command::new("kill")
+            .args([format!("-{name}"), child.id().to_string()])
+            .status()
+            .expect("kill");
+        assert!(sent.success());
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    /// A blocking connection for the test itself.
+    pub(crate) fn connect(&self) -> redis::Connection {
+        let client = redis::Client::open(self.url()).expect("a URL");
+        client.get_connection().expect("a connection")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
