@@ -5,6 +5,7 @@ mod abuse;
 mod attacks;
 mod generator;
 mod idle;
+mod instructions;
 mod measure;
 mod origin;
 mod process;
@@ -39,6 +40,8 @@ enum Command {
     Idle(idle::Options),
     /// Which gateways are installed, and how to install the others.
     List,
+    /// The in-memory path of a request, for callgrind.sh to count.
+    Instructions(instructions::Options),
     /// Writes Markdown and HTML from a report's JSON again.
     Render(report::Render),
     /// An HTTP origin (started by the others).
@@ -75,6 +78,7 @@ fn main() -> std::io::Result<()> {
         Some(Command::Abuse(options)) => abuse::run(&options),
         Some(Command::Idle(options)) => idle::run(&options),
         Some(Command::List) => session::list(),
+        Some(Command::Instructions(options)) => instructions::run(&options),
         Some(Command::Render(options)) => report::render(&options),
         Some(Command::Origin { port }) => net::run(net::detect(), || origin::serve(port))?,
         Some(Command::Relay { port, to }) => net::run(net::detect(), || relay::serve(port, to))?,
