@@ -133,31 +133,7 @@ fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError
     })?;
     let driver = net::detect();
     announce(config, &rules, address, driver);
-    let names: Vec<String> = config.services.iter().map(|s| s.name.clone()).collect();
-    let prefixes: Vec<String> = config
-        .routes
-        .iter()
-        .map(|rule| rule.prefix.clone())
-        .collect();
-    let addresses = config
-        .services
-        .iter()
-        .map(crate::config::Service::literal_addresses);
-    let shared = Shared {
-        config: Arc::clone(config),
-        limits: if config.redis.enabled {
-            limit::Node::leased(limit_settings(config))
-        } else {
-            limit::Node::new(limit_settings(config))
-        },
-        presence: Arc::new(Presence::new(presence_bounds(config, descriptors))),
-        metrics: Arc::new(Registry::new(config.workers, &prefixes, &names)),
-        state: Arc::new(State::new(config.services.len())),
-        snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::new(
-            rules,
-            addresses.collect(),
-        ))),
-    };
+    let shared = shared(config, rules, descriptors);
     shared.state.put_driver(match driver {
         net::Driver::IoUring(_) => metrics::Driver::IoUring,
         net::Driver::Epoll => metrics::Driver::Epoll,
@@ -194,6 +170,35 @@ fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError
         fresh,
         ended,
     })
+}
+
+/// The tables that cross threads, empty.
+fn shared(config: &Arc<Config>, rules: Arc<Rules>, descriptors: usize) -> Shared {
+    let names: Vec<String> = config.services.iter().map(|s| s.name.clone()).collect();
+    let prefixes: Vec<String> = config
+        .routes
+        .iter()
+        .map(|rule| rule.prefix.clone())
+        .collect();
+    let addresses = config
+        .services
+        .iter()
+        .map(crate::config::Service::literal_addresses);
+    Shared {
+        config: Arc::clone(config),
+        limits: if config.redis.enabled {
+            limit::Node::leased(limit_settings(config))
+        } else {
+            limit::Node::new(limit_settings(config))
+        },
+        presence: Arc::new(Presence::new(presence_bounds(config, descriptors))),
+        metrics: Arc::new(Registry::new(config.workers, &prefixes, &names)),
+        state: Arc::new(State::new(config.services.len())),
+        snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::new(
+            rules,
+            addresses.collect(),
+        ))),
+    }
 }
 
 /// What clients are spoken to with, when they speak TLS.

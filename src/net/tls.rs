@@ -53,11 +53,14 @@ pub(super) fn shrink() {
 }
 
 fn pooled(bytes: usize) -> Buf {
-    match bytes {
-        0..=WAITING_BYTES => Buf::with_capacity(WAITING_BYTES),
-        ..=SMALL_BYTES => POOL.with(Pool::small),
-        ..=LARGE_BYTES => POOL.with(Pool::large),
-        _ => Buf::with_capacity(INCOMING_BYTES_MAX),
+    if bytes <= WAITING_BYTES {
+        Buf::with_capacity(WAITING_BYTES)
+    } else if bytes <= SMALL_BYTES {
+        POOL.with(Pool::small)
+    } else if bytes <= LARGE_BYTES {
+        POOL.with(Pool::large)
+    } else {
+        Buf::with_capacity(INCOMING_BYTES_MAX)
     }
 }
 
