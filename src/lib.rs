@@ -49,7 +49,7 @@
 //!    pooled connection that proves dead is replaced by a fresh one where sending again cannot do anything twice.
 //!    Or *own* (`answer`): through the mailbox to the control thread; a full mailbox is an answer, 503.
 //!    A WebSocket's handshake is a request like others; after the service's 101 (`handshake`) it is a *tunnel* (`tunnel`, `lane`).
-//! 6. *Relay* (`relay`): both bodies at once, a piece at a time; the next piece is read when the last one is written.
+//! 6. *Relay* (`upload`, `download`, `relay`): both bodies at once, a piece at a time; the next piece is read when the last one is written.
 //! 7. *Record* (`shard`): counters, access line, buffers back to the pool; then the next head, or a `CloseReason`.
 //!
 //! # What always holds

@@ -6,6 +6,7 @@ mod answer;
 mod ask;
 mod connection;
 mod decide;
+mod download;
 mod draft;
 mod endpoints;
 mod failure;
@@ -22,6 +23,7 @@ mod shard;
 pub(crate) mod simulated;
 mod tunnel;
 mod tunnels;
+mod upload;
 mod upstream;
 
 use std::cell::Cell;
