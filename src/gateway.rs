@@ -18,6 +18,7 @@ use crate::mailbox::{CALLS_MAX, LEASES_MAX, LeaseInbox, LeaseOutbox, Outbox};
 use crate::metrics::{self, Registry, State};
 use crate::net;
 use crate::presence::{Bounds, Presence};
+use crate::tls;
 use crate::worker;
 
 /// Descriptors that are not connections: logs, rings, listeners, probes, the operations port.
@@ -87,6 +88,8 @@ struct Running {
     state: Arc<State>,
     log_writer: control::log_writer::LogWriter,
     end_control: watch::Sender<bool>,
+    /// The edge's certificates, when there are any.
+    fresh: Option<(tls::Renewal, net::Edge)>,
     /// Threads say here that they have ended.
     ended: mpsc::UnboundedReceiver<Thread>,
 }
@@ -120,6 +123,8 @@ struct Shared {
 
 fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError> {
     let rules = Arc::new(Rules::new(Arc::clone(config)).map_err(StartError::Config)?);
+    let fresh = certificates(config)?;
+    let edge = fresh.as_ref().map(|(_, edge)| Arc::clone(edge));
     let (address, listeners) = net::listeners(config.listen, config.workers)
         .map_err(|error| StartError::Listen("GATEWAY_HOST, GATEWAY_PORT", config.listen, error))?;
     let ops = control::bind_ops(config).map_err(|error| {
@@ -128,31 +133,7 @@ fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError
     })?;
     let driver = net::detect();
     announce(config, &rules, address, driver);
-    let names: Vec<String> = config.services.iter().map(|s| s.name.clone()).collect();
-    let prefixes: Vec<String> = config
-        .routes
-        .iter()
-        .map(|rule| rule.prefix.clone())
-        .collect();
-    let addresses = config
-        .services
-        .iter()
-        .map(crate::config::Service::literal_addresses);
-    let shared = Shared {
-        config: Arc::clone(config),
-        limits: if config.redis.enabled {
-            limit::Node::leased(limit_settings(config))
-        } else {
-            limit::Node::new(limit_settings(config))
-        },
-        presence: Arc::new(Presence::new(presence_bounds(config, descriptors))),
-        metrics: Arc::new(Registry::new(config.workers, &prefixes, &names)),
-        state: Arc::new(State::new(config.services.len())),
-        snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::new(
-            rules,
-            addresses.collect(),
-        ))),
-    };
+    let shared = shared(config, rules, descriptors);
     shared.state.put_driver(match driver {
         net::Driver::IoUring(_) => metrics::Driver::IoUring,
         net::Driver::Epoll => metrics::Driver::Epoll,
@@ -175,7 +156,7 @@ fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError
         &shared,
         (listeners, logs),
         (&outbox, &leases),
-        driver,
+        (driver, edge),
         &say_ended,
     )?;
     shared.state.mark_listening();
@@ -186,8 +167,54 @@ fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError
         state,
         log_writer,
         end_control,
+        fresh,
         ended,
     })
+}
+
+/// The tables that cross threads, empty.
+fn shared(config: &Arc<Config>, rules: Arc<Rules>, descriptors: usize) -> Shared {
+    let names: Vec<String> = config.services.iter().map(|s| s.name.clone()).collect();
+    let prefixes: Vec<String> = config
+        .routes
+        .iter()
+        .map(|rule| rule.prefix.clone())
+        .collect();
+    let addresses = config
+        .services
+        .iter()
+        .map(crate::config::Service::literal_addresses);
+    Shared {
+        config: Arc::clone(config),
+        limits: if config.redis.enabled {
+            limit::Node::leased(limit_settings(config))
+        } else {
+            limit::Node::new(limit_settings(config))
+        },
+        presence: Arc::new(Presence::new(presence_bounds(config, descriptors))),
+        metrics: Arc::new(Registry::new(config.workers, &prefixes, &names)),
+        state: Arc::new(State::new(config.services.len())),
+        snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::new(
+            rules,
+            addresses.collect(),
+        ))),
+    }
+}
+
+/// What clients are spoken to with, when they speak TLS.
+fn certificates(config: &Config) -> Result<Option<(tls::Renewal, net::Edge)>, StartError> {
+    let Some(files) = config.tls.clone() else {
+        return Ok(None);
+    };
+    match tls::Renewal::start(files, |path| std::fs::read(path)) {
+        Ok((renewal, first)) => Ok(Some((renewal, Arc::new(ArcSwap::from_pointee(first))))),
+        // They were fine a moment ago, when the configuration was checked.
+        Err(troubles) => {
+            let first = troubles.into_iter().next();
+            let text = first.map(|trouble| format!("{}: {}", trouble.setting, trouble.what));
+            Err(StartError::Config(text.unwrap_or_default()))
+        }
+    }
 }
 
 /// How many may be here at once. Nine tenths of the descriptors are for clients unless the operator says otherwise.
@@ -275,7 +302,7 @@ fn start_workers(
     shared: &Shared,
     ends: (Vec<std::net::TcpListener>, Vec<access_log::CoreLog>),
     (outbox, leases): (&Outbox, &LeaseOutbox),
-    driver: net::Driver,
+    (driver, edge): (net::Driver, Option<net::Edge>),
     say_ended: &mpsc::UnboundedSender<Thread>,
 ) -> Result<(), StartError> {
     let cpus = net::usable_cpus();
@@ -297,11 +324,12 @@ fn start_workers(
             log: Some(log),
             presence: Arc::clone(&shared.presence),
         };
+        let edge = edge.clone();
         let cpu = cpus.get(index).copied().filter(|_| pinned);
         let obituary = Obituary(Thread::Worker, say_ended.clone());
         let name = format!("worker-{index}");
         thread(&name, obituary, cpu, move || {
-            worker::work(driver, listener, setup)
+            worker::work(driver, listener, edge, setup)
         })?;
     }
     Ok(())
@@ -339,12 +367,14 @@ fn supervise(running: Running) -> Result<(), StartError> {
         state,
         log_writer,
         end_control,
+        fresh,
         mut ended,
     } = running;
     let done = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Thread)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Thread)?;
         tokio::select! {
+            () = tls::watch(fresh) => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
             thread = ended.recv() => return Err(StartError::Died(label(thread))),

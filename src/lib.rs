@@ -10,7 +10,7 @@
 //!    ┌───────┴──────────────┐
 //!  worker × n            control    the two wings; they never name each other
 //!  hot: monoio           cold: tokio, one thread
-//!    │   └──── mailbox ─────▶ │     own endpoints, names to look up again
+//!    │   └─── mailboxes ────▶ │     own endpoints, names to look up again; tokens that a core does not have
 //!    └─▶ limit · metrics · Snapshot ◀─┘    the tables that cross threads
 //! ```
 //!
@@ -23,6 +23,7 @@
 //!   [`proxy_protocol`], [`access_log`], [`metrics`]. Values in, values out: no I/O, no
 //!   clock, and none knows another.
 //! * **Ground**, [`net`]: the only room that names monoio, reads a clock, or holds `unsafe`.
+//! * **Papers**, [`tls`]: certificates and keys from files, which `net` then speaks with; renewed while the gateway runs.
 //! * Beside the way of a request: [`mailbox`] (the letters between the wings), [`demo`] (services to try the gateway with),
 //!   [`testing`] (rows that several kinds of test share).
 //!
@@ -50,7 +51,7 @@
 //!    pooled connection that proves dead is replaced by a fresh one where sending again cannot do anything twice.
 //!    Or *own* (`answer`): through the mailbox to the control thread; a full mailbox is an answer, 503.
 //!    A WebSocket's handshake is a request like others; after the service's 101 (`handshake`) it is a *tunnel* (`tunnel`, `lane`).
-//! 6. *Relay* (`relay`): both bodies at once, a piece at a time; the next piece is read when the last one is written.
+//! 6. *Relay* (`upload`, `download`, `relay`): both bodies at once, a piece at a time; the next piece is read when the last one is written.
 //! 7. *Record* (`shard`): counters, access line, buffers back to the pool; then the next head, or a `CloseReason`.
 //!
 //! # What always holds
@@ -60,7 +61,8 @@
 //! * Two servers cannot read a forwarded message differently: what is ambiguous is refused, never repaired, and every head is
 //!   written anew from its parsed parts.
 //! * An upstream connection returns to the pool only after a complete answer with nothing unread: nobody gets another's answer.
-//! * No limit is exceeded by the number of cores: a slice's tokens have left the bucket before they are spent.
+//! * No limit is exceeded by the number of cores or of nodes: a slice's tokens have left the bucket before they are spent, and a
+//!   lease's tokens the store ([`limit`] has the proof).
 //! * Everything is bounded, and each bound is a named constant or a setting; where two depend on each other, the compiler checks.
 //! * An operation in flight on a living connection is never dropped; a deadline shuts the socket down ([`net`] says why).
 //! * Each connection ends with one [`metrics::CloseReason`]: the log's field and the metric's label.
@@ -84,7 +86,7 @@
 //! | snapshot | rules and addresses that hold now; a change is a new one |
 //! | slot, bucket | the place of one key in the node's table; the tokens counted there |
 //! | slice | tokens that a worker took from a bucket ahead of need: spent without a shared write, settled within a tick |
-//! | lease | exclusive use for a while: of an upstream connection, by one exchange |
+//! | lease | exclusive use for a while: of an upstream connection, by one exchange; of tokens, by one node |
 //! | permit, ticket | proof that the limits were charged; proof that all checks were passed |
 //! | tunnel, lane | a WebSocket after its 101; one of its two directions |
 //! | exchange, reject | an admitted request on its way; a refusal before it has become an answer |
@@ -110,4 +112,5 @@ pub mod proxy_protocol;
 pub mod reject;
 pub mod route;
 pub mod testing;
+pub mod tls;
 pub mod worker;

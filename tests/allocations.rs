@@ -129,7 +129,7 @@ fn worker(config: &Arc<Config>, upstream: SocketAddr) -> SocketAddr {
     let driver = net::detect();
     std::thread::spawn(move || {
         COUNTED.with(|counted| counted.set(true));
-        worker::work(driver, listener, setup).unwrap();
+        worker::work(driver, listener, None, setup).unwrap();
     });
     address
 }

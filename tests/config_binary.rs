@@ -53,7 +53,7 @@ fn check_config_says_valid_or_names_every_problem() {
     );
     let environment = [
         ("RATE_LIMIT_RPM", "0"),
-        ("BACKEND_URL", "https://b"),
+        ("BACKEND_URL", "ftp://b"),
         ("LOG_LEVEL", "loud"),
     ];
     for arguments in [
@@ -69,7 +69,7 @@ fn check_config_says_valid_or_names_every_problem() {
         assert_eq!(lines.len(), 4, "{}", wrong.err);
         for variable in [
             "RATE_LIMIT_RPM=0",
-            "BACKEND_URL=https://b",
+            "BACKEND_URL=ftp://b",
             "LOG_LEVEL=loud",
             "JWT_SECRET_KEY is not set",
         ] {

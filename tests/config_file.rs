@@ -183,8 +183,8 @@ fn wrong_routes_have_lines() {
             "line 4: unknown key pubic in [[routes]]; did you mean public?",
         ),
         (
-            "prefix = '/a'\nurl = 'https://a'",
-            "line 3: url = https://a: must be http://host[:port][/path]: https upstreams",
+            "prefix = '/a'\nurl = 'ftp://a'",
+            "line 3: url = ftp://a: must be http://host[:port][/path], or https",
         ),
         (
             "prefix = '/a'\nurl = 'http://u:hunter2@a'",

@@ -97,8 +97,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "BACKEND_URL",
-        "https://backend",
-        "https upstreams are not supported yet; terminate TLS in front of the service",
+        "https://backend:0",
+        "must be http://host[:port][/path] with a valid host and port",
     ),
     (
         "BACKEND_URL",

@@ -9,10 +9,13 @@
 )]
 
 mod redis_support;
+#[path = "redis_support/steady.rs"]
+mod steady;
 mod support;
 
 use redis_support::Server;
 use serde_json::json;
+use steady::{Watched, steady};
 use support::limits::{burst, check_refusal, scarce, statuses};
 use support::{Answer, Gateway, Plan, Upstream, token, until, upstream};
 
@@ -31,8 +34,8 @@ fn connected(gw: &Gateway) {
     });
 }
 
-fn nodes(plan: &Plan, count: usize) -> Vec<Gateway> {
-    let nodes: Vec<Gateway> = (0..count).map(|_| plan.start()).collect();
+fn nodes(plan: &Plan, count: usize) -> Watched {
+    let nodes = Watched((0..count).map(|_| plan.start()).collect());
     nodes.iter().for_each(connected);
     nodes
 }
@@ -43,164 +46,184 @@ fn admitted(answers: &[Answer]) -> usize {
 
 #[test]
 fn one_node_shows_the_same_numbers_as_in_memory() {
-    let (up, server) = (upstream(), Server::start());
-    let plan = shared(scarce(120, 60), &up, &server);
-    let gw = &nodes(&plan, 1)[0];
-    let token = token().org(1);
-    let answers = burst(gw, SOURCE, &gw.get("/api/v1/x").bearer(&token), 122);
-    assert_eq!(statuses(&answers[..120]), vec![200; 120]);
-    for answer in &answers[120..] {
-        assert!((59..=60).contains(&check_refusal(answer, 1)));
-    }
-    // The burst is not promised.
-    assert_eq!(answers[0].number("x-ratelimit-remaining"), 0);
-    let info = gw.info_from(SOURCE, &token);
-    for part in ["organization", "ip"] {
-        assert_eq!(info[part]["current_count"], json!(120), "{info}");
-    }
+    steady(|| {
+        let (up, server) = (upstream(), Server::start());
+        let plan = shared(scarce(120, 60), &up, &server);
+        let nodes = nodes(&plan, 1);
+        let gw = &nodes[0];
+        let token = token().org(1);
+        let answers = burst(gw, SOURCE, &gw.get("/api/v1/x").bearer(&token), 122);
+        assert_eq!(statuses(&answers[..120]), vec![200; 120]);
+        for answer in &answers[120..] {
+            assert!((59..=60).contains(&check_refusal(answer, 1)));
+        }
+        // The burst is not promised.
+        assert_eq!(answers[0].number("x-ratelimit-remaining"), 0);
+        let info = gw.info_from(SOURCE, &token);
+        for part in ["organization", "ip"] {
+            assert_eq!(info[part]["current_count"], json!(120), "{info}");
+        }
+    });
 }
 
 #[test]
 fn numbers_count_down_one_by_one() {
-    let (up, server) = (upstream(), Server::start());
-    let plan = support::gateway()
-        .env("RATE_LIMIT_RPM", 1_000)
-        .env("RATE_LIMIT_BURST", 0)
-        .env("RATE_LIMIT_BLOCK_DURATION", 60);
-    let gw = &nodes(&shared(plan, &up, &server), 1)[0];
-    let answers = burst(gw, SOURCE, &gw.get("/api/v1/x").bearer(&token().org(1)), 50);
-    let mut last = 1_000;
-    for answer in answers {
-        let remaining = answer.number("x-ratelimit-remaining");
-        // 16 tokens come back in a second, and a report may be a moment late.
-        assert!(remaining <= last + 16, "{remaining} after {last}");
-        last = remaining;
-    }
-    assert!((930..=990).contains(&last), "{last}");
+    steady(|| {
+        let (up, server) = (upstream(), Server::start());
+        let plan = support::gateway()
+            .env("RATE_LIMIT_RPM", 1_000)
+            .env("RATE_LIMIT_BURST", 0)
+            .env("RATE_LIMIT_BLOCK_DURATION", 60);
+        let nodes = nodes(&shared(plan, &up, &server), 1);
+        let gw = &nodes[0];
+        let answers = burst(gw, SOURCE, &gw.get("/api/v1/x").bearer(&token().org(1)), 50);
+        let mut last = 1_000;
+        for answer in answers {
+            let remaining = answer.number("x-ratelimit-remaining");
+            // 16 tokens come back in a second, and a report may be a moment late.
+            assert!(remaining <= last + 16, "{remaining} after {last}");
+            last = remaining;
+        }
+        assert!((930..=990).contains(&last), "{last}");
+    });
 }
 
 #[test]
 fn three_nodes_together_admit_one_bucket() {
-    let (up, server) = (upstream(), Server::start());
-    let plan = shared(scarce(120, 0), &up, &server);
-    let nodes = nodes(&plan, 3);
-    let token = token().org(1);
-    let mut count = 0;
-    for round in 0..60 {
-        let gw = &nodes[round % 3];
-        let source = [127, 0, 9, 2 + (round % 3) as u8];
-        count += admitted(&burst(gw, source, &gw.get("/api/v1/x").bearer(&token), 5));
-    }
-    // One token comes back per minute; what is leased to a node at the end may stay there.
-    assert!((112..=122).contains(&count), "{count}");
+    steady(|| {
+        let (up, server) = (upstream(), Server::start());
+        let plan = shared(scarce(120, 0), &up, &server);
+        let nodes = nodes(&plan, 3);
+        let token = token().org(1);
+        let mut count = 0;
+        for round in 0..60 {
+            let gw = &nodes[round % 3];
+            let source = [127, 0, 9, 2 + (round % 3) as u8];
+            count += admitted(&burst(gw, source, &gw.get("/api/v1/x").bearer(&token), 5));
+        }
+        // One token comes back per minute; what is leased to a node at the end may stay there.
+        assert!((112..=122).contains(&count), "{count}");
+    });
 }
 
 #[test]
 fn a_block_and_a_reset_reach_every_node() {
-    let (up, server) = (upstream(), Server::start());
-    let plan = shared(scarce(10, 600), &up, &server);
-    let nodes = nodes(&plan, 2);
-    let member = token().org(7);
-    let ask = |gw: &Gateway, count| burst(gw, SOURCE, &gw.get("/api/v1/x").bearer(&member), count);
-    let count: usize = (0..12).map(|nth| admitted(&ask(&nodes[nth % 2], 1))).sum();
-    assert!((9..=10).contains(&count), "{count}");
-    // Leases end within 0.1 s when nothing is ahead; then the block stands for all.
-    for gw in &nodes {
-        until("the block is known", || {
-            let answers = ask(gw, 1);
-            answers[0].status == 429 && answers[0].number("retry-after") > 500
+    steady(|| {
+        let (up, server) = (upstream(), Server::start());
+        let plan = shared(scarce(10, 600), &up, &server);
+        let nodes = nodes(&plan, 2);
+        let member = token().org(7);
+        let ask =
+            |gw: &Gateway, count| burst(gw, SOURCE, &gw.get("/api/v1/x").bearer(&member), count);
+        let count: usize = (0..12).map(|nth| admitted(&ask(&nodes[nth % 2], 1))).sum();
+        assert!((9..=10).contains(&count), "{count}");
+        // Leases end within 0.1 s when nothing is ahead; then the block stands for all.
+        for gw in nodes.iter() {
+            until("the block is known", || {
+                let answers = ask(gw, 1);
+                answers[0].status == 429 && answers[0].number("retry-after") > 500
+            });
+        }
+        let admin = token().org(7).role("super_admin");
+        for body in [
+            json!({"organization_id": 7}),
+            json!({"ip_address": "127.0.9.1"}),
+        ] {
+            let answer = nodes[0]
+                .post("/admin/rate-limit/reset")
+                .json(&body)
+                .bearer(&admin)
+                .send();
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+        // The node that was asked knows it before it answers; the other one by a message.
+        assert_eq!(statuses(&ask(&nodes[0], 1)), [200]);
+        until("the other node hears of it", || {
+            statuses(&ask(&nodes[1], 1)) == [200]
         });
-    }
-    let admin = token().org(7).role("super_admin");
-    for body in [
-        json!({"organization_id": 7}),
-        json!({"ip_address": "127.0.9.1"}),
-    ] {
-        let answer = nodes[0]
-            .post("/admin/rate-limit/reset")
-            .json(&body)
-            .bearer(&admin)
-            .send();
-        assert_eq!(answer.status, 200, "{}", answer.text());
-    }
-    // The node that was asked knows it before it answers; the other one by a message.
-    assert_eq!(statuses(&ask(&nodes[0], 1)), [200]);
-    until("the other node hears of it", || {
-        statuses(&ask(&nodes[1], 1)) == [200]
     });
 }
 
 #[test]
 fn all_keys_are_reset_at_once() {
-    let (up, server) = (upstream(), Server::start());
-    let plan = shared(scarce(5, 600), &up, &server);
-    let gw = &nodes(&plan, 1)[0];
-    let ask = |org: u32, count| {
-        let source = [127, 0, 9, 10 + org as u8];
-        admitted(&burst(
-            gw,
-            source,
-            &gw.get("/api/v1/x").bearer(&token().org(org)),
-            count,
-        ))
-    };
-    for org in 0..4 {
-        assert_eq!(ask(org, 7), 5);
-    }
-    let admin = token().org(9).role("super_admin");
-    let answer = gw
-        .post("/admin/rate-limit/reset")
-        .json(&json!({"all": true}))
-        .bearer(&admin)
-        .send();
-    assert_eq!(answer.status, 200);
-    for org in 0..4 {
-        until("each can go on", || ask(org, 1) == 1);
-    }
+    steady(|| {
+        let (up, server) = (upstream(), Server::start());
+        let plan = shared(scarce(5, 600), &up, &server);
+        let nodes = nodes(&plan, 1);
+        let gw = &nodes[0];
+        let ask = |org: u32, count| {
+            let source = [127, 0, 9, 10 + org as u8];
+            admitted(&burst(
+                gw,
+                source,
+                &gw.get("/api/v1/x").bearer(&token().org(org)),
+                count,
+            ))
+        };
+        for org in 0..4 {
+            assert_eq!(ask(org, 7), 5);
+        }
+        let admin = token().org(9).role("super_admin");
+        let answer = gw
+            .post("/admin/rate-limit/reset")
+            .json(&json!({"all": true}))
+            .bearer(&admin)
+            .send();
+        assert_eq!(answer.status, 200);
+        for org in 0..4 {
+            until("each can go on", || ask(org, 1) == 1);
+        }
+    });
 }
 
 #[test]
 fn a_wrong_token_is_charged_to_its_address() {
-    let (up, server) = (upstream(), Server::start());
-    let plan = shared(scarce(5, 600), &up, &server);
-    let gw = &nodes(&plan, 1)[0];
-    let source = [127, 0, 9, 30];
-    until(
-        "the address is refused before its token is looked at",
-        || {
-            let answers = burst(
-                gw,
-                source,
-                &gw.get("/api/v1/x").field("Authorization", "Bearer x"),
-                1,
-            );
-            assert!(matches!(answers[0].status, 401 | 429));
-            answers[0].status == 429
-        },
-    );
-    let seen = burst(
-        gw,
-        [127, 0, 9, 31],
-        &gw.get("/api/v1/x").field("Authorization", "Bearer x"),
-        3,
-    );
-    assert_eq!(statuses(&seen), [401; 3]);
+    steady(|| {
+        let (up, server) = (upstream(), Server::start());
+        let plan = shared(scarce(5, 600), &up, &server);
+        let nodes = nodes(&plan, 1);
+        let gw = &nodes[0];
+        let source = [127, 0, 9, 30];
+        until(
+            "the address is refused before its token is looked at",
+            || {
+                let answers = burst(
+                    gw,
+                    source,
+                    &gw.get("/api/v1/x").field("Authorization", "Bearer x"),
+                    1,
+                );
+                assert!(matches!(answers[0].status, 401 | 429));
+                answers[0].status == 429
+            },
+        );
+        let seen = burst(
+            gw,
+            [127, 0, 9, 31],
+            &gw.get("/api/v1/x").field("Authorization", "Bearer x"),
+            3,
+        );
+        assert_eq!(statuses(&seen), [401; 3]);
+    });
 }
 
 #[test]
 fn a_busy_key_costs_hardly_a_call_per_hundred_requests() {
-    let (up, server) = (upstream(), Server::start());
-    let plan = support::gateway()
-        .env("RATE_LIMIT_RPM", 1_000_000)
-        .env("RATE_LIMIT_BURST", 0)
-        .env("LOG_REQUESTS", "false");
-    let gw = &nodes(&shared(plan, &up, &server), 1)[0];
-    let ask = gw.get("/api/v1/x").bearer(&token().org(1));
-    let calls = || gw.metric("dbpower_leases_total", &["calls"]);
-    assert_eq!(statuses(&burst(gw, SOURCE, &ask, 1_000)), [200; 1_000]);
-    let before = calls();
-    assert_eq!(statuses(&burst(gw, SOURCE, &ask, 4_000)), [200; 4_000]);
-    // Two keys are charged by each request.
-    let per_hundred = (calls() - before) / 80.0;
-    assert!(per_hundred <= 2.0, "{per_hundred} calls per hundred");
+    steady(|| {
+        let (up, server) = (upstream(), Server::start());
+        let plan = support::gateway()
+            .env("RATE_LIMIT_RPM", 1_000_000)
+            .env("RATE_LIMIT_BURST", 0)
+            .env("LOG_REQUESTS", "false");
+        let nodes = nodes(&shared(plan, &up, &server), 1);
+        let gw = &nodes[0];
+        let ask = gw.get("/api/v1/x").bearer(&token().org(1));
+        let calls = || gw.metric("dbpower_leases_total", &["calls"]);
+        assert_eq!(statuses(&burst(gw, SOURCE, &ask, 1_000)), [200; 1_000]);
+        let before = calls();
+        assert_eq!(statuses(&burst(gw, SOURCE, &ask, 4_000)), [200; 4_000]);
+        // Two keys are charged by each request.
+        let per_hundred = (calls() - before) / 80.0;
+        assert!(per_hundred <= 2.0, "{per_hundred} calls per hundred");
+    });
 }

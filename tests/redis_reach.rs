@@ -7,6 +7,8 @@
 )]
 
 mod redis_support;
+#[path = "redis_support/steady.rs"]
+mod steady;
 mod support;
 
 use std::path::Path;
@@ -14,6 +16,7 @@ use std::process::Command;
 
 use redis_support::{Server, free_port};
 use serde_json::json;
+use steady::{Watched, steady};
 use support::limits::{burst, scarce};
 use support::{Gateway, token, until, upstream};
 
@@ -32,52 +35,54 @@ fn admitted(gw: &Gateway, org: u32, count: usize) -> usize {
 
 #[test]
 fn a_cluster_of_three_masters_holds_the_limits() {
-    let up = upstream();
-    let mut servers: Vec<Server> = Vec::new();
-    while servers.len() < 3 {
-        // The cluster's own port stands 10,000 above.
-        let port = 20_000 + free_port() % 10_000;
-        servers.push(Server::on(port, &["--cluster-enabled", "yes"]));
-    }
-    let nodes: Vec<String> = servers
-        .iter()
-        .map(|server| format!("127.0.0.1:{}", server.port))
-        .collect();
-    let made = Command::new("redis-cli")
-        .args(["--cluster", "create"])
-        .args(&nodes)
-        .args(["--cluster-replicas", "0", "--cluster-yes"])
-        .output()
-        .expect("redis-cli");
-    assert!(
-        made.status.success(),
-        "{}",
-        String::from_utf8_lossy(&made.stdout)
-    );
-    let plan = scarce(10, 600)
-        .backend(&up)
-        .env("REDIS_ENABLED", "true")
-        .env("REDIS_CLUSTER", "true")
-        .env("REDIS_URL", servers[0].url());
-    let gateways = [plan.start(), plan.start()];
-    gateways.iter().for_each(connected);
-    for org in 0..12 {
-        let count: usize = gateways.iter().map(|gw| admitted(gw, org, 12)).sum();
-        assert!((9..=10).contains(&count), "{count}");
-    }
-    // Keys on every master, so calls went to each.
-    for server in &servers {
-        let keys: u64 = redis::cmd("DBSIZE").query(&mut server.connect()).unwrap();
-        assert!(keys > 0);
-    }
-    let admin = token().org(99).role("super_admin");
-    let ask = gateways[0]
-        .post("/admin/rate-limit/reset")
-        .json(&json!({"all": true}));
-    assert_eq!(ask.bearer(&admin).send().status, 200);
-    for org in 0..12 {
-        until("each can go on", || admitted(&gateways[1], org, 1) == 1);
-    }
+    steady(|| {
+        let up = upstream();
+        let mut servers: Vec<Server> = Vec::new();
+        while servers.len() < 3 {
+            // The cluster's own port stands 10,000 above.
+            let port = 20_000 + free_port() % 10_000;
+            servers.push(Server::on(port, &["--cluster-enabled", "yes"]));
+        }
+        let nodes: Vec<String> = servers
+            .iter()
+            .map(|server| format!("127.0.0.1:{}", server.port))
+            .collect();
+        let made = Command::new("redis-cli")
+            .args(["--cluster", "create"])
+            .args(&nodes)
+            .args(["--cluster-replicas", "0", "--cluster-yes"])
+            .output()
+            .expect("redis-cli");
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stdout)
+        );
+        let plan = scarce(10, 600)
+            .backend(&up)
+            .env("REDIS_ENABLED", "true")
+            .env("REDIS_CLUSTER", "true")
+            .env("REDIS_URL", servers[0].url());
+        let gateways = Watched(vec![plan.start(), plan.start()]);
+        gateways.iter().for_each(connected);
+        for org in 0..12 {
+            let count: usize = gateways.iter().map(|gw| admitted(gw, org, 12)).sum();
+            assert!((9..=10).contains(&count), "{count}");
+        }
+        // Keys on every master, so calls went to each.
+        for server in &servers {
+            let keys: u64 = redis::cmd("DBSIZE").query(&mut server.connect()).unwrap();
+            assert!(keys > 0);
+        }
+        let admin = token().org(99).role("super_admin");
+        let ask = gateways[0]
+            .post("/admin/rate-limit/reset")
+            .json(&json!({"all": true}));
+        assert_eq!(ask.bearer(&admin).send().status, 200);
+        for org in 0..12 {
+            until("each can go on", || admitted(&gateways[1], org, 1) == 1);
+        }
+    });
 }
 
 fn openssl(directory: &Path, arguments: &str) {

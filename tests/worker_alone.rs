@@ -51,7 +51,7 @@ fn worker(addresses: &[SocketAddr]) -> (u16, mailbox::Inbox) {
     };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || worker::work(net::detect(), listener, setup).unwrap());
+    std::thread::spawn(move || worker::work(net::detect(), listener, None, setup).unwrap());
     (port, inbox)
 }
 

@@ -118,7 +118,7 @@ impl Gateway {
                 continue;
             };
             let mut out = Vec::new();
-            write_request(&request, &ticket, peer, ID_LINE, &self.snapshot, &mut out);
+            write_request(&request, &ticket, peer, (ID_LINE, None), &self.snapshot, &mut out);
             let Ok(Match::Upstream(hit)) = self.snapshot.rules.routes.find(request.path) else {
                 differ(bytes, "admitted without a route");
             };

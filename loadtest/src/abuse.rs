@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::attacks::{attacks, under};
 use crate::idle::start_gateway;
-use crate::process::{self, Process, free_port};
+use crate::process::{self, Output, Process, free_port};
 
 /// What DBPower promises its clients while others misbehave.
 const BOUND: Duration = Duration::from_millis(50);
@@ -31,7 +31,7 @@ pub(crate) struct Options {
 /// Runs each attack against a gateway of its own and prints what others waited meanwhile.
 pub(crate) fn run(options: &Options) -> io::Result<()> {
     process::build(&options.gateway)?;
-    process::raise_descriptors(options.connections as u64 + 100)?;
+    process::raise_descriptors(options.connections + 100)?;
     println!("| attack | connections | requests | p50 ms | p99 ms | max ms | within 50 ms |");
     println!("|---|---|---|---|---|---|---|");
     let all = attacks(options.connections);
@@ -39,7 +39,7 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
         let (origin_port, port) = (free_port()?, free_port()?);
         let mut origin = Command::new(std::env::current_exe()?);
         origin.args(["origin", "--port", &origin_port.to_string()]);
-        let _origin = Process::start(&mut origin, None, origin_port)?;
+        let _origin = Process::start(&origin, None, origin_port, Output::Dropped)?;
         let _gateway = start_gateway(&options.gateway, port, origin_port)?;
         let found = under(attack, port, Duration::from_secs(options.seconds))?;
         let ms = |part: f64| found.quantile(part).as_secs_f64() * 1000.0;

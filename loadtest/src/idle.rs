@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::attacks::{REQUEST, connection};
-use crate::process::{self, Process, free_port};
+use crate::process::{self, Output, Process, free_port};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -29,11 +29,11 @@ pub(crate) struct Options {
 )]
 pub(crate) fn run(options: &Options) -> io::Result<()> {
     process::build(&options.gateway)?;
-    process::raise_descriptors(options.connections as u64 + 100)?;
+    process::raise_descriptors(options.connections + 100)?;
     let (origin_port, port) = (free_port()?, free_port()?);
     let mut origin = Command::new(std::env::current_exe()?);
     origin.args(["origin", "--port", &origin_port.to_string()]);
-    let _origin = Process::start(&mut origin, None, origin_port)?;
+    let _origin = Process::start(&origin, None, origin_port, Output::Dropped)?;
     let gateway = start_gateway(&options.gateway, port, origin_port)?;
     answered(&mut asked(connection(0, port)?)?)?;
     let before = gateway.status_kib("VmRSS:")?;
@@ -86,10 +86,7 @@ pub(crate) fn start_gateway(binary: &Path, port: u16, origin: u16) -> io::Result
         .env("IDLE_TIMEOUT", "600")
         .env("LOG_LEVEL", "ERROR")
         .env("LOG_REQUESTS", "false");
-    if let Ok(forced) = std::env::var("MONOIO_FORCE_LEGACY_DRIVER") {
-        command.env("MONOIO_FORCE_LEGACY_DRIVER", forced);
-    }
-    Process::start(&mut command, None, port)
+    Process::start(&command, None, port, Output::Dropped)
 }
 
 fn asked(mut stream: TcpStream) -> io::Result<TcpStream> {

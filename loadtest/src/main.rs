@@ -1,38 +1,58 @@
-//! The load-test harness: `floor` compares the gateway with a raw TCP relay on the same runtime. Not part of the gateway.
+//! The load-test harness: without a subcommand it measures the gateway in every scenario. Not part of the gateway. README.md beside it
+//! tells the method.
 
 mod abuse;
 mod attacks;
-mod floor;
+mod generator;
 mod idle;
+mod instructions;
+mod measure;
 mod origin;
 mod process;
 mod relay;
-mod ring;
+mod report;
+mod scenario;
+mod session;
+mod target;
 
 use clap::{Parser, Subcommand};
+use dbpower_gateway::net;
 
 #[derive(Debug, Parser)]
 #[command(about = "Load tests of the DBPower gateway, on loopback only")]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    options: session::Options,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// CPU time per request of the gateway (JWT, both limits, log off) against a raw TCP relay, in one run.
-    Floor(floor::Options),
+    /// The same scenarios against every gateway that is installed here, in turn.
+    Peers(session::Options),
+    /// CPU time per request at saturation against a raw TCP relay alone, in one run.
+    Floor(session::Options),
     /// What others wait for while clients of bad will are at work.
     Abuse(abuse::Options),
     /// Memory of idle keep-alive connections.
     Idle(idle::Options),
-    /// A keep-alive HTTP origin that answers 1 KB (started by the others).
+    /// Which gateways are installed, and how to install the others.
+    List,
+    /// The in-memory path of a request, for callgrind.sh to count.
+    Instructions(instructions::Options),
+    /// Writes Markdown and HTML from a report's JSON again.
+    Render(report::Render),
+    /// An HTTP origin (started by the others).
+    #[command(hide = true)]
     Origin {
         /// Port on 127.0.0.1.
         #[arg(long)]
         port: u16,
     },
     /// A TCP relay without any parsing (started by the others).
+    #[command(hide = true)]
     Relay {
         /// Port on 127.0.0.1.
         #[arg(long)]
@@ -41,14 +61,28 @@ enum Command {
         #[arg(long)]
         to: u16,
     },
+    /// The load generator (started by the others): reads what to send from standard input.
+    #[command(hide = true)]
+    Load,
+    /// Another program, on one core and for no longer than its parent lives (started by the others).
+    #[command(hide = true)]
+    Exec(process::Exec),
 }
 
 fn main() -> std::io::Result<()> {
-    match Arguments::parse().command {
-        Command::Floor(options) => floor::run(&options),
-        Command::Abuse(options) => abuse::run(&options),
-        Command::Idle(options) => idle::run(&options),
-        Command::Origin { port } => ring::run(|| origin::serve(port)),
-        Command::Relay { port, to } => ring::run(|| relay::serve(port, to)),
+    let arguments = Arguments::parse();
+    match arguments.command {
+        None => session::gateway(&arguments.options),
+        Some(Command::Peers(options)) => session::peers(&options),
+        Some(Command::Floor(options)) => session::floor(&options),
+        Some(Command::Abuse(options)) => abuse::run(&options),
+        Some(Command::Idle(options)) => idle::run(&options),
+        Some(Command::List) => session::list(),
+        Some(Command::Instructions(options)) => instructions::run(&options),
+        Some(Command::Render(options)) => report::render(&options),
+        Some(Command::Origin { port }) => net::run(net::detect(), || origin::serve(port))?,
+        Some(Command::Relay { port, to }) => net::run(net::detect(), || relay::serve(port, to))?,
+        Some(Command::Load) => generator::run(),
+        Some(Command::Exec(options)) => process::exec(&options),
     }
 }

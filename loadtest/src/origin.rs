@@ -1,12 +1,20 @@
-//! A service that costs as little as possible: for each request head it reads (trusted traffic, no bodies) it answers 1 KB.
+//! A service that costs little: reads requests with monoio-http's decoder (its peers are the processes under test: trusted traffic)
+//! and answers `/bytes/N` with N bytes, `/echo` with the head it got, everything else with 1 KB. Bodies are read and thrown away.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 
+use bytes::{Bytes, BytesMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::{ListenerOpts, TcpListener, TcpStream};
+use monoio_codec::{Decoded, Decoder};
+use monoio_http::common::request::RequestHead;
+use monoio_http::h1::codec::decoder::{ChunkedBodyDecoder, RequestHeadDecoder};
 
-const BODY_BYTES: usize = 1024;
+const ANSWER_BYTES: usize = 1024;
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+const READ_BYTES: usize = 64 * 1024;
 
 /// Answers every connection until the process is ended.
 pub(crate) async fn serve(port: u16) -> io::Result<()> {
@@ -15,34 +23,150 @@ pub(crate) async fn serve(port: u16) -> io::Result<()> {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let listener = TcpListener::bind_with_config(address, &options)?;
     loop {
-        let (connection, _) = listener.accept().await?;
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
         monoio::spawn(async move {
             // A client that leaves ends its own connection only.
-            let _ = answer(connection).await;
+            let _ = Connection::new(stream).serve().await;
         });
     }
 }
 
-async fn answer(mut connection: TcpStream) -> io::Result<()> {
-    connection.set_nodelay(true)?;
-    let mut answer = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {BODY_BYTES}\r\n\r\n"
-    )
-    .into_bytes();
-    answer.resize(answer.len() + BODY_BYTES, b'x');
-    let mut buffer = Vec::with_capacity(16 * 1024);
-    loop {
-        buffer.clear();
-        let (count, read) = connection.read(buffer).await;
-        if count? == 0 {
-            return Ok(());
+/// How a request's body ends.
+enum Body {
+    Counted(usize),
+    Chunked(ChunkedBodyDecoder),
+}
+
+struct Connection {
+    stream: TcpStream,
+    /// The buffer that reads land in, lent to the runtime meanwhile.
+    landing: Vec<u8>,
+    unread: BytesMut,
+    /// Whole answers by the size of their bodies; made once, sent without copying.
+    answers: HashMap<usize, Bytes>,
+}
+
+impl Connection {
+    fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            landing: Vec::with_capacity(READ_BYTES),
+            unread: BytesMut::new(),
+            answers: HashMap::new(),
         }
-        // Closed-loop clients send one head at a time; pieces of a head are answered when their end comes.
-        for _ in 0..read.windows(4).filter(|four| four == b"\r\n\r\n").count() {
-            let written;
-            (written, answer) = connection.write_all(answer).await;
-            written?;
-        }
-        buffer = read;
     }
+
+    async fn serve(mut self) -> io::Result<()> {
+        while let Some(head) = self.head().await? {
+            self.body(&head).await?;
+            let path = head.uri.path();
+            let answer = if path.ends_with("/echo") {
+                echo(&head)
+            } else {
+                self.answer(asked_bytes(path))
+            };
+            self.stream.write_all(answer).await.0?;
+            if head.headers.get("connection").is_some_and(|v| v == "close") {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The next request's head; `None` when the client has left between requests.
+    async fn head(&mut self) -> io::Result<Option<RequestHead>> {
+        loop {
+            match RequestHeadDecoder.decode(&mut self.unread) {
+                Ok(Decoded::Some(head)) => return Ok(Some(head)),
+                Ok(_) => {}
+                Err(error) => return Err(io::Error::other(error)),
+            }
+            if self.read().await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn body(&mut self, head: &RequestHead) -> io::Result<()> {
+        let text = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok());
+        let mut body = if text("transfer-encoding").is_some() {
+            Body::Chunked(ChunkedBodyDecoder::default())
+        } else {
+            let length = text("content-length").and_then(|text| text.parse().ok());
+            Body::Counted(length.unwrap_or(0))
+        };
+        if text("expect").is_some() {
+            let go_on = Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n");
+            self.stream.write_all(go_on).await.0?;
+        }
+        while !self.body_done(&mut body)? {
+            if self.read().await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn body_done(&mut self, body: &mut Body) -> io::Result<bool> {
+        match body {
+            Body::Counted(left) => {
+                let here = self.unread.len().min(*left);
+                let _ = self.unread.split_to(here);
+                *left -= here;
+                Ok(*left == 0)
+            }
+            Body::Chunked(decoder) => loop {
+                match decoder.decode(&mut self.unread) {
+                    Ok(Decoded::Some(Some(_piece))) => {}
+                    Ok(Decoded::Some(None)) => return Ok(true),
+                    Ok(_) => return Ok(false),
+                    Err(error) => return Err(io::Error::other(error)),
+                }
+            },
+        }
+    }
+
+    async fn read(&mut self) -> io::Result<usize> {
+        let mut landing = std::mem::take(&mut self.landing);
+        landing.clear();
+        let (count, landing) = self.stream.read(landing).await;
+        self.unread.extend_from_slice(&landing);
+        self.landing = landing;
+        count
+    }
+
+    fn answer(&mut self, size: usize) -> Bytes {
+        let made = self.answers.entry(size).or_insert_with(|| {
+            let mut answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
+            )
+            .into_bytes();
+            answer.resize(answer.len() + size, b'x');
+            answer.into()
+        });
+        made.clone()
+    }
+}
+
+fn asked_bytes(path: &str) -> usize {
+    let asked = path.rsplit_once("/bytes/").map(|(_, number)| number);
+    let number = asked.and_then(|number| number.parse().ok());
+    number.unwrap_or(ANSWER_BYTES).min(ANSWER_BYTES_MAX)
+}
+
+/// What arrived here, one field a line: how the harness sees what a peer adds.
+fn echo(head: &RequestHead) -> Bytes {
+    let mut body = format!("{} {}\n", head.method, head.uri);
+    for (name, value) in &head.headers {
+        body.push_str(&format!(
+            "{name}: {}\n",
+            String::from_utf8_lossy(value.as_bytes())
+        ));
+    }
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into()
 }

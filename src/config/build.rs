@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::reader::Reader;
 use super::sources::{Entry, Settled};
-use super::{Auth, Config, Problem, Sources, parse, sections, services};
+use super::{Auth, Config, Problem, Sources, parse, sections, services, tls};
 
 /// A configuration and where each of its values came from.
 #[derive(Debug, Clone)]
@@ -53,6 +53,13 @@ pub fn listen_from_sources(sources: &Sources) -> Result<SocketAddr, Vec<Problem>
     only(reader, listen, &["GATEWAY_HOST", "GATEWAY_PORT"])
 }
 
+/// Only whether the public listener speaks TLS.
+pub(super) fn is_tls_from_sources(sources: &Sources) -> Result<bool, Vec<Problem>> {
+    let mut reader = Reader::new(sources.settle()?);
+    let named = reader.read_optional("TLS_CERT", parse::names);
+    only(reader, named, &["TLS_CERT"]).map(|named| named.is_some())
+}
+
 /// Only whether connections begin with a PROXY protocol header, for the same check.
 pub fn proxy_protocol_from_sources(sources: &Sources) -> bool {
     let settled = sources.settle().map(Reader::new);
@@ -93,6 +100,8 @@ fn config(reader: &mut Reader) -> Option<Config> {
     let workers = sections::workers(reader);
     let bounds = sections::bounds(reader);
     let services = services::services(reader);
+    let edge = tls::edge(reader);
+    let upstream_ca = tls::upstream_ca(reader);
     let breaker = sections::breaker(reader);
     let redis = sections::redis(reader);
     let auth = sections::auth(reader);
@@ -115,6 +124,8 @@ fn config(reader: &mut Reader) -> Option<Config> {
         listen: listen?,
         workers: workers?,
         ops: ops?,
+        tls: edge?,
+        upstream_ca: upstream_ca?,
         services,
         breaker: breaker?,
         routes,

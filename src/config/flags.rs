@@ -13,6 +13,9 @@ pub struct Flags {
     /// Where the gateway listens.
     #[command(flatten)]
     pub listening: Listening,
+    /// How it is encrypted.
+    #[command(flatten)]
+    pub encryption: Encryption,
     /// Where requests go.
     #[command(flatten)]
     pub services: Services,
@@ -69,17 +72,38 @@ pub struct Listening {
     pub max_body_bytes: Option<OsString>,
 }
 
+/// TLS.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "TLS")]
+pub struct Encryption {
+    /// Certificate chains (PEM), several with commas between; the first is for clients that ask for no known name. Unset: plain HTTP
+    #[arg(long, env, value_name = "LIST")]
+    pub tls_cert: Option<OsString>,
+    /// Private keys (PEM), one for each certificate, in the same order
+    #[arg(long, env, value_name = "LIST")]
+    pub tls_key: Option<OsString>,
+    /// Authorities (PEM) of client certificates; unset: clients are not asked for one
+    #[arg(long, env, value_name = "PATH")]
+    pub tls_client_ca: Option<OsString>,
+    /// Whether a client must show a certificate, with `TLS_CLIENT_CA`: `optional` or `required`
+    #[arg(long, env, default_value = "required", value_name = "NAME")]
+    pub tls_client_auth: Option<OsString>,
+    /// Authorities (PEM) of `https` services; unset: the system's
+    #[arg(long, env, value_name = "PATH")]
+    pub upstream_ca: Option<OsString>,
+}
+
 /// Upstream services and Redis.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Services")]
 pub struct Services {
-    /// Service behind `/api/v1/*`, the path is kept: `http://host[:port][/path]`, several endpoints with commas between
+    /// Service behind `/api/v1/*`, the path is kept: `http://host[:port][/path]`, or `https`; several endpoints with commas between
     #[arg(long, env, default_value = "http://backend:8000", value_name = "URLS")]
     pub backend_url: Option<OsString>,
     /// Path at the backend's root that answers 2xx while it is healthy
     #[arg(long, env, default_value = "/health", value_name = "PATH")]
     pub backend_health_path: Option<OsString>,
-    /// Service behind `/analyzer/*`, the prefix is stripped: `http://host[:port][/path]`, several with commas between
+    /// Service behind `/analyzer/*`, the prefix is stripped: `http://host[:port][/path]`, or `https`; several with commas between
     #[arg(
         long,
         env,
@@ -212,13 +236,16 @@ pub struct Times {
     /// Client: a request's head, from its first byte (408)
     #[arg(long, env, default_value = "10", value_name = "SECONDS")]
     pub head_timeout: Option<OsString>,
+    /// Client: TLS's handshake, from connecting (closed)
+    #[arg(long, env, default_value = "10", value_name = "SECONDS")]
+    pub handshake_timeout: Option<OsString>,
     /// Client: between requests on one connection (closed)
     #[arg(long, env, default_value = "75", value_name = "SECONDS")]
     pub idle_timeout: Option<OsString>,
     /// Client: between two pieces of a request body (408)
     #[arg(long, env, default_value = "30", value_name = "SECONDS")]
     pub body_timeout: Option<OsString>,
-    /// Service: to connect (504)
+    /// Service: to connect, TLS's handshake included (504)
     #[arg(long, env, default_value = "2", value_name = "SECONDS")]
     pub connect_timeout: Option<OsString>,
     /// Service: to the first byte of the answer (504)

@@ -5,7 +5,9 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::build::{auth_from_sources, listen_from_sources, proxy_protocol_from_sources};
+use super::build::{
+    auth_from_sources, is_tls_from_sources, listen_from_sources, proxy_protocol_from_sources,
+};
 use super::dotenv::DOTENV_NAME;
 use super::{Auth, Config, Loaded, Problem, Raw, Sources};
 
@@ -25,6 +27,11 @@ pub fn load_with(flags: &Raw, forced: Forced) -> Result<Loaded, Vec<Problem>> {
 /// The public listener's address alone.
 pub fn load_listen(flags: &Raw) -> Result<SocketAddr, Vec<Problem>> {
     listen_from_sources(&gather(flags, Vec::new())?)
+}
+
+/// Whether the public listener speaks TLS; the files may be another user's and are not looked at.
+pub fn load_is_tls(flags: &Raw) -> Result<bool, Vec<Problem>> {
+    is_tls_from_sources(&gather(flags, Vec::new())?)
 }
 
 /// Whether connections to the gateway begin with a PROXY protocol header.

@@ -20,18 +20,20 @@ mod settings;
 mod snapshot;
 mod sources;
 mod table;
+mod tls;
 mod url;
 
 pub use build::{Loaded, auth_from_sources, listen_from_sources, proxy_protocol_from_sources};
 pub use flags::{
-    Authentication, Clients, Flags, Listening, Logging, RateLimits, Raw, Services, Times,
+    Authentication, Clients, Encryption, Flags, Listening, Logging, RateLimits, Raw, Services,
+    Times,
 };
-pub use load::{Forced, load, load_auth, load_listen, load_proxy_protocol, load_with};
+pub use load::{Forced, load, load_auth, load_is_tls, load_listen, load_proxy_protocol, load_with};
 pub use problem::Problem;
 pub use settings::*;
 pub use snapshot::{
     Address, Rules, Snapshot, Times as TimeLimits, balance_settings, identity_settings,
-    limit_settings, ms,
+    limit_settings, ms, upstream_client,
 };
 pub use sources::{Source, Sources};
 pub use table::{Row, markdown_table, table};

@@ -244,6 +244,7 @@ pub(super) fn log(reader: &mut Reader) -> Option<Log> {
 /// Time limits of the gateway as a whole.
 pub(super) fn timeouts(reader: &mut Reader) -> Option<Timeouts> {
     let head = seconds(reader, "HEAD_TIMEOUT", 3_600.0);
+    let handshake = seconds(reader, "HANDSHAKE_TIMEOUT", 3_600.0);
     let idle = seconds(reader, "IDLE_TIMEOUT", 86_400.0);
     let body = seconds(reader, "BODY_TIMEOUT", 3_600.0);
     let connect = seconds(reader, "CONNECT_TIMEOUT", 300.0);
@@ -257,6 +258,7 @@ pub(super) fn timeouts(reader: &mut Reader) -> Option<Timeouts> {
     });
     Some(Timeouts {
         head: head?,
+        handshake: handshake?,
         idle: idle?,
         body: body?,
         connect: connect?,

@@ -84,11 +84,13 @@ fn service(
     response_timeout: Duration,
 ) -> Service {
     let Upstream {
+        tls,
         endpoints,
         base_path,
     } = url;
     Service {
         name,
+        tls,
         endpoints,
         base_path,
         health_path,

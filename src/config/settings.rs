@@ -17,6 +17,10 @@ pub struct Config {
     pub workers: usize,
     /// Operations listener; `None` when `OPS_PORT` is 0.
     pub ops: Option<Ops>,
+    /// What clients are spoken to with (`TLS_*`); `None`: plain HTTP.
+    pub tls: Option<crate::tls::Files>,
+    /// `UPSTREAM_CA`; `None`: the system's authorities.
+    pub upstream_ca: Option<String>,
     /// Upstream services; index 0 is the backend, 1 the analyzer, others come from the file.
     pub services: Vec<Service>,
     /// When a service that fails is left alone (`BREAKER_*`).
@@ -61,6 +65,8 @@ pub struct Ops {
 pub struct Service {
     /// Name for logs, metrics and answers: `backend`, `ai-analyzer`, or the file's.
     pub name: String,
+    /// Spoken to over TLS; its certificate must be for the host of its URLs, which is then one.
+    pub tls: bool,
     /// Where it runs: one per URL, at least one. A name may stand for several addresses.
     pub endpoints: Vec<Endpoint>,
     /// The path of all its URLs without a trailing slash: `` or `/api/v1`.
@@ -84,9 +90,17 @@ impl Service {
         first.map_or("", |endpoint| endpoint.authority.as_str())
     }
 
+    /// The name that its certificate must have.
+    pub fn host(&self) -> &str {
+        let first = self.endpoints.first();
+        first.map_or("", |endpoint| endpoint.host.as_str())
+    }
+
     /// Its URLs with commas between, put together from their parts: what was parsed away (userinfo, query) cannot be shown.
     pub fn urls(&self) -> String {
-        let url = |endpoint: &Endpoint| format!("http://{}{}", endpoint.authority, self.base_path);
+        let scheme = if self.tls { "https" } else { "http" };
+        let url =
+            |endpoint: &Endpoint| format!("{scheme}://{}{}", endpoint.authority, self.base_path);
         let urls: Vec<String> = self.endpoints.iter().map(url).collect();
         urls.join(",")
     }
@@ -99,7 +113,7 @@ pub struct Endpoint {
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// `host[:port]` as in a URL (port left out when 80).
+    /// `host[:port]` as in a URL (the scheme's own port is left out).
     pub authority: String,
 }
 
@@ -246,6 +260,8 @@ pub enum LogFormat {
 pub struct Timeouts {
     /// `HEAD_TIMEOUT`, 10 s from a head's first byte.
     pub head: Duration,
+    /// `HANDSHAKE_TIMEOUT`, 10 s from accepting a connection.
+    pub handshake: Duration,
     /// `IDLE_TIMEOUT`, 75 s between requests.
     pub idle: Duration,
     /// `BODY_TIMEOUT`, 30 s without a request body byte.

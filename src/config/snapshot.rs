@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::{Algorithm, Auth, Config, Timeouts};
 use crate::identity::{self, Verifier};
-use crate::{balance, cors, forwarded, limit, route};
+use crate::net::Secure;
+use crate::{balance, cors, forwarded, limit, route, tls};
 
 /// What a worker needs to judge and route a request.
 #[derive(Debug, Clone)]
@@ -59,6 +60,9 @@ pub struct Rules {
     pub verifier: Option<Verifier>,
     /// Time limits in milliseconds.
     pub times: Times,
+    /// How each service is spoken to over TLS; `None` for one that speaks plain HTTP. Its sessions are behind a lock that is taken
+    /// once for each new connection.
+    pub secure: Vec<Option<Secure>>,
 }
 
 /// Time limits in milliseconds, as the worker compares them.
@@ -66,6 +70,8 @@ pub struct Rules {
 pub struct Times {
     /// A head, from its first byte.
     pub head: u64,
+    /// TLS's handshake, from accepting a connection.
+    pub handshake: u64,
     /// Between requests.
     pub idle: u64,
     /// Between bytes of a request body.
@@ -86,6 +92,7 @@ impl From<&Timeouts> for Times {
     fn from(from: &Timeouts) -> Self {
         Self {
             head: ms(from.head),
+            handshake: ms(from.handshake),
             idle: ms(from.idle),
             body: ms(from.body),
             connect: ms(from.connect),
@@ -174,7 +181,36 @@ impl Rules {
             trust: forwarded::Trust::new(config.trusted_proxies.clone()),
             verifier,
             times: Times::from(&config.timeouts),
+            secure: secure(&config)?,
             config,
         })
     }
+}
+
+fn secure(config: &Config) -> Result<Vec<Option<Secure>>, String> {
+    if !config.services.iter().any(|service| service.tls) {
+        return Ok(vec![None; config.services.len()]);
+    }
+    let client = upstream_client(config)?;
+    let one = |service: &super::Service| {
+        let name = service.host().to_owned().try_into();
+        let name =
+            name.map_err(|_| format!("{}: no certificate can have this name", service.host()));
+        Ok(Some(Secure::new(Arc::clone(&client), name?)))
+    };
+    let services = config.services.iter();
+    let all = services.map(|service| if service.tls { one(service) } else { Ok(None) });
+    all.collect()
+}
+
+/// What `https` services are spoken to with.
+///
+/// # Errors
+/// There are no authorities to trust.
+pub fn upstream_client(config: &Config) -> Result<Arc<rustls::ClientConfig>, String> {
+    let authorities = tls::authorities(config.upstream_ca.as_deref(), |path| std::fs::read(path));
+    let authorities =
+        authorities.map_err(|trouble| format!("{}: {}", trouble.setting, trouble.what))?;
+    let client = tls::client(&authorities).map_err(|error| error.to_string())?;
+    Ok(Arc::new(client))
 }

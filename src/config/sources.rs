@@ -100,6 +100,7 @@ pub(super) struct Settled {
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<String>,
     pub(super) cpus: usize,
+    pub(super) read: crate::tls::Read,
 }
 
 impl Sources {
@@ -115,6 +116,7 @@ impl Sources {
             problems: file.problems.clone(),
             file_path,
             cpus: self.cpus,
+            read: self.read,
         };
         let environment: HashMap<&OsString, &OsString> =
             self.environment.iter().map(|(k, v)| (k, v)).collect();

@@ -9,6 +9,7 @@ use super::settings::Endpoint;
 /// What the URLs of a service say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Upstream {
+    pub(super) tls: bool,
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) base_path: String,
 }
@@ -16,14 +17,20 @@ pub(super) struct Upstream {
 /// Most URLs of one service; further addresses come from names.
 const URLS_MAX: usize = 32;
 
-/// Reads one or more of `http://host[:port][/path]` with commas between. They are the same service in several places, so a
-/// request must mean the same at each of them.
+/// Reads one or more of `http://host[:port][/path]` with commas between, or the same with `https`. They are the same service in
+/// several places, so a request must mean the same at each of them, and one certificate's name must do for all.
 pub(super) fn service(text: &str) -> Result<Upstream, Expected> {
     let mut urls = list(text).into_iter();
-    let (first, base_path) = one(&urls.next().unwrap_or_default())?;
+    let (tls, first, base_path) = one(&urls.next().unwrap_or_default())?;
     let mut endpoints = vec![first.clone()];
     for url in urls {
-        let (endpoint, other_path) = one(&url)?;
+        let (other_tls, endpoint, other_path) = one(&url)?;
+        if other_tls != tls || (tls && endpoint.host != first.host) {
+            return Err(
+                "URLs of one service, all http, or all https with the same host (the name that certificates are checked for)"
+                    .to_owned(),
+            );
+        }
         if other_path != base_path {
             let (one, other) = (&first.authority, &endpoint.authority);
             return Err(format!(
@@ -42,24 +49,21 @@ pub(super) fn service(text: &str) -> Result<Upstream, Expected> {
         return Err(format!("at most {URLS_MAX} URLs"));
     }
     Ok(Upstream {
+        tls,
         endpoints,
         base_path,
     })
 }
 
 /// Reads `http://host[:port][/path]`.
-fn one(text: &str) -> Result<(Endpoint, String), Expected> {
+fn one(text: &str) -> Result<(bool, Endpoint, String), Expected> {
     const FORM: &str = "http://host[:port][/path]";
     let (scheme, rest) = text.split_once("://").ok_or_else(|| FORM.to_owned())?;
-    match scheme.to_ascii_lowercase().as_str() {
-        "http" => {}
-        "https" => {
-            return Err(format!(
-                "{FORM}: https upstreams are not supported yet; terminate TLS in front of the service"
-            ));
-        }
-        _ => return Err(FORM.to_owned()),
-    }
+    let (tls, default_port) = match scheme.to_ascii_lowercase().as_str() {
+        "http" => (false, 80),
+        "https" => (true, 443),
+        _ => return Err(format!("{FORM}, or https")),
+    };
     if rest.contains(['?', '#']) {
         return Err(format!("{FORM}, without a query or a fragment"));
     }
@@ -72,7 +76,7 @@ fn one(text: &str) -> Result<(Endpoint, String), Expected> {
     }
     let (host, port) =
         host_and_port(authority).ok_or_else(|| format!("{FORM} with a valid host and port"))?;
-    let port = port.unwrap_or(80);
+    let port = port.unwrap_or(default_port);
     let base_path = path.trim_end_matches('/');
     // An `@` this far back is rather the end of a password with a slash in it than part of a path.
     if path.contains('@') || !(base_path.is_empty() || is_plain_path(base_path)) {
@@ -86,7 +90,7 @@ fn one(text: &str) -> Result<(Endpoint, String), Expected> {
         host.clone()
     };
     // The normal form leaves the default port out (RFC 9110 4.2.3).
-    let authority = if port == 80 {
+    let authority = if port == default_port {
         bracketed
     } else {
         format!("{bracketed}:{port}")
@@ -96,7 +100,7 @@ fn one(text: &str) -> Result<(Endpoint, String), Expected> {
         port,
         authority,
     };
-    Ok((endpoint, base_path.to_owned()))
+    Ok((tls, endpoint, base_path.to_owned()))
 }
 
 /// Checks `redis://[user:password@]host[:port][/db]` and hands it on as it is: the Redis client reads it for itself.

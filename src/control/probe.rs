@@ -13,12 +13,14 @@ use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_rustls::TlsConnector;
 
 use super::resolve::{self, Book, Names, News};
-use crate::config::{Config, Service};
+use crate::config::{self, Config, Service};
 use crate::metrics::State;
 
 /// How often services are probed, and how long a probe may take, connect included.
@@ -39,6 +41,7 @@ pub(super) const PACE: Pace = Pace {
 enum Trouble {
     NoAddress,
     Connect(std::io::ErrorKind),
+    Untrusted,
     TooSlow,
     Broken,
     Status(u16),
@@ -49,6 +52,7 @@ impl fmt::Display for Trouble {
         match self {
             Self::NoAddress => write!(f, "its name has no address"),
             Self::Connect(kind) => write!(f, "cannot connect: {kind}"),
+            Self::Untrusted => write!(f, "its TLS handshake failed"),
             Self::TooSlow => write!(f, "no answer in time"),
             Self::Broken => write!(f, "the answer is not HTTP or broke off"),
             Self::Status(status) => write!(f, "it answered {status}"),
@@ -74,6 +78,7 @@ pub(super) async fn run(
 ) {
     let Names { mut book, news, .. } = names;
     resolve::first_known(&mut book).await;
+    let tls = tls(&config);
     let mut ticks = interval(pace.every);
     // A slow round is followed by a pause, not by the rounds that it missed.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -82,7 +87,7 @@ pub(super) async fn run(
     loop {
         ticks.tick().await;
         let current = book.borrow().clone();
-        let findings = round(&config.services, &current, clock_ns, pace).await;
+        let findings = round((&config.services, tls.as_ref()), &current, clock_ns, pace).await;
         for (index, service) in config.services.iter().enumerate() {
             let of_service = findings.iter().filter(|finding| finding.service == index);
             let (verdict, took_ns) = sum_up(of_service.clone());
@@ -109,9 +114,16 @@ pub(super) async fn run(
     }
 }
 
+/// What `https` services are asked with; there are authorities, or the gateway would not have started.
+fn tls(config: &Config) -> Option<TlsConnector> {
+    let any = config.services.iter().any(|service| service.tls);
+    let client = any.then(|| config::upstream_client(config))?;
+    Some(TlsConnector::from(client.ok()?))
+}
+
 /// Probes all endpoints at once; in the order of services and their addresses.
 async fn round(
-    services: &[Service],
+    (services, tls): (&[Service], Option<&TlsConnector>),
     book: &Book,
     clock_ns: fn() -> u64,
     pace: Pace,
@@ -120,8 +132,9 @@ async fn round(
     for (index, (service, urls)) in services.iter().zip(book).enumerate() {
         for (place, address) in resolve::addresses(urls).into_iter().enumerate() {
             let (service, begun) = (service.clone(), clock_ns());
+            let tls = tls.filter(|_| service.tls).cloned();
             probes.spawn(async move {
-                let verdict = probe(&service, address, pace.limit).await;
+                let verdict = probe(&service, tls, address, pace.limit).await;
                 let finding = Finding {
                     service: index,
                     address,
@@ -206,16 +219,38 @@ impl Known {
     }
 }
 
-async fn probe(service: &Service, address: SocketAddr, limit: Duration) -> Result<(), Trouble> {
-    timeout(limit, ask(service, address))
+async fn probe(
+    service: &Service,
+    tls: Option<TlsConnector>,
+    address: SocketAddr,
+    limit: Duration,
+) -> Result<(), Trouble> {
+    timeout(limit, ask(service, tls, address))
         .await
         .unwrap_or(Err(Trouble::TooSlow))
 }
 
-async fn ask(service: &Service, address: SocketAddr) -> Result<(), Trouble> {
+async fn ask(
+    service: &Service,
+    tls: Option<TlsConnector>,
+    address: SocketAddr,
+) -> Result<(), Trouble> {
     let stream = TcpStream::connect(address)
         .await
         .map_err(|error| Trouble::Connect(error.kind()))?;
+    let Some(tls) = tls else {
+        return exchange(service, stream).await;
+    };
+    let name = service.host().to_owned().try_into();
+    let name = name.map_err(|_| Trouble::Untrusted)?;
+    let stream = tls.connect(name, stream).await;
+    exchange(service, stream.map_err(|_| Trouble::Untrusted)?).await
+}
+
+async fn exchange<S>(service: &Service, stream: S) -> Result<(), Trouble>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|_| Trouble::Broken)?;
@@ -295,7 +330,7 @@ mod tests {
         runtime().block_on(async {
             let upstream = upstream(answer).await;
             let service = service("backend", 8000);
-            let verdict = probe(&service, upstream.address, limit).await;
+            let verdict = probe(&service, None, upstream.address, limit).await;
             let heads = upstream.heads.lock().unwrap();
             assert!(
                 heads[0].starts_with("GET /health HTTP/1.1\r\n"),
@@ -377,7 +412,7 @@ mod tests {
                 .local_addr()
                 .unwrap();
             let refused = Err(Trouble::Connect(std::io::ErrorKind::ConnectionRefused));
-            assert_eq!(probe(&service, closed, limit).await, refused);
+            assert_eq!(probe(&service, None, closed, limit).await, refused);
         });
     }
 

@@ -2,10 +2,20 @@
 //! Memory mode here, lease mode in `lease`.
 //! Invariant: whoever changes `mark`, the capacity, the block or the owner holds `mark` locked; takes never wait for that lock
 //! while the pool has what they need.
-use std::hint::spin_loop;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+#[cfg(feature = "shuttle")]
+use shuttle::{
+    hint::spin_loop,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+};
+#[cfg(not(feature = "shuttle"))]
+use std::{
+    hint::spin_loop,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+};
 
 mod lease;
+#[cfg(all(test, feature = "shuttle"))]
+mod model;
 
 pub(super) use lease::{Held, TOKEN_UNITS, Told};
 
@@ -68,6 +78,7 @@ pub(super) struct Slot {
     capacity: AtomicU32,
 }
 
+#[cfg(not(feature = "shuttle"))]
 const _: () = assert!(size_of::<Slot>() == 64);
 
 impl Slot {

@@ -40,7 +40,8 @@ impl Shape {
     pub(super) const BYTES_OUT: usize = 6;
     pub(super) const LOG_DROPPED: usize = 7;
     pub(super) const TUNNELS: usize = 8;
-    pub(super) const CLOSED: usize = 9;
+    pub(super) const HANDSHAKES: usize = 9;
+    pub(super) const CLOSED: usize = 11;
     pub(super) const AUTH: usize = Self::CLOSED + CloseReason::ALL.len();
     pub(super) const LIMIT: usize = Self::AUTH + AuthFailure::LABELS.len();
     const TABLES: usize = Self::LIMIT + LimitPolicy::LABELS.len() * LimitOutcome::LABELS.len();
@@ -182,6 +183,11 @@ impl Core {
     /// Bytes written to clients.
     pub fn bytes_out(&self, bytes: u64) {
         self.add(Shape::BYTES_OUT, bytes);
+    }
+
+    /// A client's TLS handshake was done.
+    pub fn handshake(&self, resumed: bool) {
+        self.add(Shape::HANDSHAKES + usize::from(resumed), 1);
     }
 
     /// So many tunnels are open on this worker now.

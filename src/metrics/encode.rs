@@ -227,6 +227,16 @@ impl Snapshot {
             "Client connections open now.",
             opened.saturating_sub(closed),
         )?;
+        let mut family = page.family(
+            "tls_handshakes",
+            "TLS handshakes done with clients, by kind; failed ones are closed connections.",
+            None,
+            MetricType::Counter,
+        )?;
+        for (index, kind) in ["full", "resumed"].into_iter().enumerate() {
+            let n = self.sum.read(Shape::HANDSHAKES + index);
+            counter(&mut family.encode_family(&[("kind", kind)])?, n)?;
+        }
         let tunnels = self.sum.read(Shape::TUNNELS);
         page.gauge("tunnels_active", "WebSocket tunnels open now.", tunnels)?;
         let received = self.sum.read(Shape::BYTES_IN);

@@ -65,6 +65,8 @@ pub enum CloseReason {
     Overload,
     /// More than `MAX_CONNECTIONS_PER_IP` of its address.
     AddressFull,
+    /// TLS's handshake was refused, broken off or too slow.
+    TlsHandshake,
     /// It did not begin with a PROXY protocol header that may be believed (`PROXY_PROTOCOL`).
     ProxyHeader,
     /// A panic was caught around this connection.
@@ -75,7 +77,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of the label index.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::ClientClosed,
         Self::ClientReset,
         Self::KeepAliveOff,
@@ -91,6 +93,7 @@ impl CloseReason {
         Self::Draining,
         Self::Overload,
         Self::AddressFull,
+        Self::TlsHandshake,
         Self::ProxyHeader,
         Self::Panic,
         Self::Failed,
@@ -114,6 +117,7 @@ impl CloseReason {
             Self::Draining => "draining",
             Self::Overload => "overload",
             Self::AddressFull => "address_full",
+            Self::TlsHandshake => "tls_handshake",
             Self::ProxyHeader => "proxy_header",
             Self::Panic => "panic",
             Self::Failed => "failed",

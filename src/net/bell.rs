@@ -10,6 +10,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::net::{RecvFlags, recv};
 
 use super::stream::{Bell, Signal};
+use super::tcp::TcpParked;
 
 /// Connections told at once: more wait for the next look, so that a crowd that wakes together does not hold the worker.
 const RUNG_MAX: usize = 32;
@@ -23,7 +24,7 @@ pub struct TcpBell {
 }
 
 impl Bell for TcpBell {
-    type Parked = OwnedFd;
+    type Parked = TcpParked;
 
     fn new() -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -32,21 +33,27 @@ impl Bell for TcpBell {
         Ok(Self { epoll, watched })
     }
 
-    fn watch(&self, parked: &OwnedFd, tag: u32) -> io::Result<()> {
+    fn watch(&self, parked: &TcpParked, tag: u32) -> io::Result<()> {
         let tag = epoll::EventData::new_u64(u64::from(tag));
         let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
-        Ok(epoll::add(&self.epoll, parked, tag, flags)?)
+        let fd = parked.fd().ok_or(io::ErrorKind::NotConnected)?;
+        Ok(epoll::add(&self.epoll, fd, tag, flags)?)
     }
 
-    fn unwatch(&self, parked: &OwnedFd) {
-        // It fails only for what does not hang here.
-        let _ = epoll::delete(&self.epoll, parked);
+    fn unwatch(&self, parked: &TcpParked) {
+        if let Some(fd) = parked.fd() {
+            // It fails only for what does not hang here.
+            let _ = epoll::delete(&self.epoll, fd);
+        }
     }
 
-    fn signal(parked: &OwnedFd) -> Signal {
+    fn signal(parked: &TcpParked) -> Signal {
+        let Some(fd) = parked.fd() else {
+            return Signal::Failed;
+        };
         let mut byte = [0_u8; 1];
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        match recv(parked, &mut byte, flags) {
+        match recv(fd, &mut byte, flags) {
             Ok((0, _)) => Signal::End,
             Ok(_) => Signal::Bytes,
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Signal::Quiet,

@@ -52,6 +52,11 @@ impl Buf {
         self.bytes.get(self.start..).unwrap_or_default()
     }
 
+    /// The same, for decryption in place.
+    pub(super) fn filled_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.start..).unwrap_or_default()
+    }
+
     /// Number of unconsumed bytes.
     pub fn len(&self) -> usize {
         self.bytes.len() - self.start

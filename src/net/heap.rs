@@ -15,6 +15,7 @@ unsafe extern "C" {
 /// Returns free pages to the system, in a thread of its own: a burst of ten thousand connections leaves some 200 MB free in pieces
 /// that the allocator would keep for ever, and returning them takes milliseconds that no worker has.
 pub fn give_back() {
+    super::tls::shrink();
     #[cfg(target_env = "gnu")]
     {
         // Without a thread to be had the memory stays where it is until the next time.

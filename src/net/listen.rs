@@ -7,16 +7,23 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use monoio::io::Canceller;
 use monoio::net::{TcpListener, TcpStream};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, ipproto, recv, send,
     shutdown, sockopt,
 };
+use rustls::ServerConfig;
 
 use super::runtime::Driver;
 use super::tcp::{TcpReader, TcpWriter, adopt};
+use super::tls::Session;
+
+/// How clients are spoken to over TLS; replaced whole when certificates change.
+pub type Edge = Arc<ArcSwap<ServerConfig>>;
 
 /// Connections that may wait to be accepted, per worker.
 const BACKLOG: i32 = 4096;
@@ -72,6 +79,7 @@ const AT_ONCE_MAX: u32 = 32;
 /// What a worker accepts from.
 pub struct Incoming {
     listener: TcpListener,
+    edge: Option<Edge>,
     /// The same socket, to take what waits already without a turn of the loop for each.
     queue: StdListener,
     /// What an accepted socket must be: the ring waits in the kernel for blocking ones, epoll needs them not to block.
@@ -93,11 +101,12 @@ pub enum Accept {
 }
 
 impl Incoming {
-    /// Takes a bound listener over on the worker's own thread.
+    /// Takes a bound listener over on the worker's own thread. With an edge, what it accepts begins with a handshake
+    /// ([`Stream::greet`](super::Stream::greet)).
     ///
     /// # Errors
     /// The runtime cannot register it.
-    pub fn new(driver: Driver, listener: StdListener) -> io::Result<Rc<Self>> {
+    pub fn new(driver: Driver, listener: StdListener, edge: Option<Edge>) -> io::Result<Rc<Self>> {
         let queue = listener.try_clone()?;
         // Both drivers wait by themselves; a blocking look at an empty queue would hold the worker.
         queue.set_nonblocking(true)?;
@@ -110,6 +119,7 @@ impl Incoming {
         let canceller = RefCell::new(Some(Canceller::new()));
         Ok(Rc::new(Self {
             listener,
+            edge,
             queue,
             flags,
             taken: Cell::new(AT_ONCE_MAX),
@@ -127,15 +137,13 @@ impl Incoming {
             && let Some((stream, peer)) = self.waiting()
         {
             self.taken.set(self.taken.get() + 1);
-            let (reader, writer) = adopt(stream);
-            return Accept::Connection(reader, writer, peer);
+            return self.begun(stream, peer);
         }
         self.taken.set(AT_ONCE_MAX);
         match self.listener.cancelable_accept(handle).await {
             Ok((stream, peer)) => {
                 self.taken.set(0);
-                let (reader, writer) = adopt(stream);
-                Accept::Connection(reader, writer, peer)
+                self.begun(stream, peer)
             }
             Err(_) if self.canceller.borrow().is_none() => Accept::Stopped,
             Err(error) => Accept::Failed(error),
@@ -150,6 +158,17 @@ impl Incoming {
         Some((stream, peer))
     }
 
+    fn begun(&self, stream: TcpStream, peer: SocketAddr) -> Accept {
+        let edge = self.edge.as_ref().map(|edge| edge.load_full());
+        match edge.map(Session::server).transpose() {
+            Ok(session) => {
+                let (reader, writer) = adopt(stream, session);
+                Accept::Connection(reader, writer, peer)
+            }
+            Err(error) => Accept::Failed(io::Error::other(error)),
+        }
+    }
+
     /// Tells whoever waits next in the queue, with the descriptor kept for this, and closes at once. What the client has sent is
     /// read first: closing over unread bytes would be a reset, and the answer lost.
     pub fn turn_away(&self, answer: &[u8]) -> Option<SocketAddr> {
@@ -158,6 +177,8 @@ impl Incoming {
         let peer = told.and_then(|(socket, peer)| {
             let mut unread = [0_u8; 4096];
             let _ = recv(&socket, &mut unread, RecvFlags::DONTWAIT);
+            // Over TLS nobody is told anything before a handshake.
+            let answer = if self.edge.is_none() { answer } else { b"" };
             let _ = send(&socket, answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
             let _ = shutdown(&socket, Shutdown::Write);
             SocketAddr::try_from(peer?).ok()

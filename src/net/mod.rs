@@ -13,17 +13,23 @@ mod sweep;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod tls_io;
+#[cfg(test)]
+mod tls_tests;
 
 pub use bell::TcpBell;
 #[cfg(test)]
 pub(crate) use buffer::counted;
 pub use buffer::{Buf, Pool};
 pub use heap::give_back;
-pub use listen::{Accept, Incoming, bind, listeners, out_of_descriptors};
+pub use listen::{Accept, Edge, Incoming, bind, listeners, out_of_descriptors};
 pub use runtime::{
     Caught, Driver, catch_panic, descriptors_raised, detect, pin_to_core, race, run, sleep_ms,
     spawn, told_within, usable_cpus, within,
 };
 pub use stream::{Bell, Broken, Clock, Reader, Signal, Stream, Sweeping, Writer};
 pub use sweep::{PARK_AFTER_MS, Sweep};
-pub use tcp::{Tcp, TcpReader, TcpWriter};
+pub use tcp::{Tcp, TcpParked, TcpReader, TcpWriter};
+pub use tls::Secure;
+pub use tls_io::{Greeting, Unshaken};

@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::Buf;
+use super::tls::Secure;
+use super::tls_io::{Greeting, Unshaken};
 
 /// Why an operation did not do what was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +72,24 @@ pub trait Stream: Clock + Sized + 'static {
     /// Runs a task of its own on this thread.
     fn spawn(task: impl Future<Output = ()> + 'static);
 
+    /// What stands between accepting a connection and its first byte: TLS's handshake, where there is TLS.
+    fn greet(
+        _reader: &mut Self::Reader,
+        _writer: &mut Self::Writer,
+        _deadline_ms: u64,
+    ) -> impl Future<Output = Result<Greeting, Unshaken>> {
+        std::future::ready(Ok(Greeting::Plain))
+    }
+
+    /// Opens a connection over TLS; the error kind `InvalidData` says why the handshake failed.
+    fn connect_secure(
+        _address: SocketAddr,
+        _secure: &Secure,
+        _within_ms: u64,
+    ) -> impl Future<Output = io::Result<(Self::Reader, Self::Writer)>> {
+        std::future::ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+
     /// Opens a connection; the error kind `TimedOut` says that `within_ms` passed.
     fn connect(
         address: SocketAddr,
@@ -130,6 +150,11 @@ pub trait Reader: 'static {
     /// Says that the connection is between two requests (true) or busy: an idle one may be ended by draining and overload,
     /// and a read on it may come back as [`Broken::Parked`].
     fn idle(&self, idle: bool);
+
+    /// The certificate that the peer has proved to own, base64 of its DER.
+    fn certificate(&self) -> Option<&str> {
+        None
+    }
 
     /// Sends a few bytes the other way at once, between the writer's messages; false when they did not fit.
     fn interject(&self, bytes: &[u8]) -> bool;

@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ use super::bell::TcpBell;
 use super::clock;
 use super::stream::{Broken, Clock, Reader, Stream, Writer};
 use super::sweep::{Sweep, Watch};
+use super::tls::{Secure, Session};
+use super::tls_io::{self, Greeting, Unshaken};
 
 /// ECANCELED, which the runtime reports on both drivers.
 fn is_cancelled(error: &io::Error) -> bool {
@@ -45,8 +47,8 @@ pub struct Tcp;
 
 /// Unregisters when the last half goes.
 #[derive(Debug)]
-struct Registration {
-    watch: Rc<Watch>,
+pub(super) struct Registration {
+    pub(super) watch: Rc<Watch>,
     fd: RawFd,
     sweep: Rc<Sweep>,
     /// Operations in a row that did not have to wait.
@@ -63,7 +65,9 @@ impl Drop for Registration {
 #[derive(Debug)]
 pub struct TcpReader {
     // Declared first, dropped first: see the module's invariant.
-    registration: Rc<Registration>,
+    pub(super) registration: Rc<Registration>,
+    /// The connection is encrypted.
+    pub(super) session: Option<Rc<Session>>,
     half: OwnedReadHalf<TcpStream>,
 }
 
@@ -72,7 +76,7 @@ pub struct TcpReader {
 pub struct TcpWriter {
     // Declared before the half, which ends its direction when it is dropped: too late for a reset then.
     end: End,
-    registration: Rc<Registration>,
+    pub(super) registration: Rc<Registration>,
     finished: Cell<bool>,
     half: OwnedWriteHalf<TcpStream>,
 }
@@ -82,18 +86,53 @@ pub struct TcpWriter {
 struct End {
     registration: Rc<Registration>,
     is_reset: Cell<bool>,
+    session: Option<Rc<Session>>,
 }
 
 impl Drop for End {
     fn drop(&mut self) {
         if self.is_reset.get() {
             self.registration.reset();
+        } else if let Some(session) = &self.session {
+            tls_io::goodbye(session, self.registration.borrow());
+        }
+    }
+}
+
+/// A connection between two requests. What is encrypted keeps its keys, and says goodbye when it is closed from here.
+#[derive(Debug)]
+pub struct TcpParked {
+    fd: Option<OwnedFd>,
+    session: Option<Rc<Session>>,
+}
+
+impl TcpParked {
+    /// `None` only while it is being woken, when nobody else has it.
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.fd.as_ref().map(AsFd::as_fd)
+    }
+}
+
+impl From<OwnedFd> for TcpParked {
+    /// A plain connection.
+    fn from(fd: OwnedFd) -> Self {
+        Self {
+            fd: Some(fd),
+            session: None,
+        }
+    }
+}
+
+impl Drop for TcpParked {
+    fn drop(&mut self) {
+        if let (Some(session), Some(fd)) = (&self.session, self.fd()) {
+            tls_io::goodbye(session, fd);
         }
     }
 }
 
 /// Splits an open stream and puts it under the sweep.
-pub(super) fn adopt(stream: TcpStream) -> (TcpReader, TcpWriter) {
+pub(super) fn adopt(stream: TcpStream, session: Option<Rc<Session>>) -> (TcpReader, TcpWriter) {
     // Small answers must not wait for the peer's acknowledgement (Nagle); failing to set it costs latency only.
     let _ = stream.set_nodelay(true);
     let sweep = Sweep::of_thread();
@@ -108,12 +147,14 @@ pub(super) fn adopt(stream: TcpStream) -> (TcpReader, TcpWriter) {
     (
         TcpReader {
             registration: Rc::clone(&registration),
+            session: session.clone(),
             half: read,
         },
         TcpWriter {
             end: End {
                 registration: Rc::clone(&registration),
                 is_reset: Cell::new(false),
+                session,
             },
             registration,
             finished: Cell::new(false),
@@ -140,7 +181,7 @@ impl Stream for Tcp {
     type Reader = TcpReader;
     type Writer = TcpWriter;
     type Sweep = Sweep;
-    type Parked = OwnedFd;
+    type Parked = TcpParked;
     type Bell = TcpBell;
 
     fn sweep() -> Rc<Sweep> {
@@ -151,25 +192,69 @@ impl Stream for Tcp {
         super::spawn(task);
     }
 
+    async fn greet(
+        reader: &mut TcpReader,
+        writer: &mut TcpWriter,
+        deadline_ms: u64,
+    ) -> Result<Greeting, Unshaken> {
+        tls_io::shake(reader, writer, deadline_ms).await
+    }
+
     async fn connect(address: SocketAddr, within_ms: u64) -> io::Result<(TcpReader, TcpWriter)> {
-        let opening = TcpStream::connect_addr(address);
-        match monoio::time::timeout(Duration::from_millis(within_ms), opening).await {
-            Ok(stream) => Ok(adopt(stream?)),
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        Ok(adopt(open(address, within_ms).await?, None))
+    }
+
+    async fn connect_secure(
+        address: SocketAddr,
+        secure: &Secure,
+        within_ms: u64,
+    ) -> io::Result<(TcpReader, TcpWriter)> {
+        let deadline_ms = clock::now_ms().saturating_add(within_ms);
+        let session = Session::client(secure).map_err(io::Error::other)?;
+        let stream = open(address, within_ms).await?;
+        let (mut reader, mut writer) = adopt(stream, Some(session));
+        match tls_io::shake(&mut reader, &mut writer, deadline_ms).await {
+            Ok(_) => Ok((reader, writer)),
+            Err(Unshaken::Broken(Broken::TimedOut)) => Err(io::ErrorKind::TimedOut.into()),
+            Err(why) => Err(io::Error::new(io::ErrorKind::InvalidData, why.to_string())),
         }
     }
 
-    fn park(reader: TcpReader, writer: TcpWriter) -> io::Result<OwnedFd> {
+    fn park(reader: TcpReader, mut writer: TcpWriter) -> io::Result<TcpParked> {
+        let session = reader.session;
+        // It does not end here.
+        writer.end.session = None;
         let reunited = reader.half.reunite(writer.half);
         let stream = reunited.map_err(|_| io::Error::other("halves of two connections"))?;
         // The registrations went with what is left of the halves, while `stream` still holds the descriptor open.
         let fd = stream.into_raw_fd();
         // SAFETY: the runtime has given the descriptor up, and nobody else has it.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+        let fd = Some(unsafe { OwnedFd::from_raw_fd(fd) });
+        Ok(TcpParked { fd, session })
     }
 
-    fn wake(parked: OwnedFd) -> io::Result<(TcpReader, TcpWriter)> {
-        TcpStream::from_std(std::net::TcpStream::from(parked)).map(adopt)
+    fn wake(mut parked: TcpParked) -> io::Result<(TcpReader, TcpWriter)> {
+        let session = parked.session.take();
+        let fd = parked.fd.take().ok_or(io::ErrorKind::NotConnected)?;
+        let stream = TcpStream::from_std(std::net::TcpStream::from(fd))?;
+        Ok(adopt(stream, session))
+    }
+}
+
+/// For tests: a connection of ours that is the accepting side of TLS.
+#[cfg(test)]
+pub(super) async fn connect_with(
+    address: SocketAddr,
+    session: Option<Rc<Session>>,
+) -> io::Result<(TcpReader, TcpWriter)> {
+    Ok(adopt(open(address, 1_000).await?, session))
+}
+
+async fn open(address: SocketAddr, within_ms: u64) -> io::Result<TcpStream> {
+    let opening = TcpStream::connect_addr(address);
+    match monoio::time::timeout(Duration::from_millis(within_ms), opening).await {
+        Ok(stream) => stream,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 
@@ -179,7 +264,7 @@ impl Registration {
         let _ = rustix::net::connect_unspec(self.borrow());
     }
 
-    fn borrow(&self) -> BorrowedFd<'_> {
+    pub(super) fn borrow(&self) -> BorrowedFd<'_> {
         // SAFETY: a registration lives in a half, and both halves keep the stream, thus the descriptor, open.
         unsafe { BorrowedFd::borrow_raw(self.fd) }
     }
@@ -213,8 +298,14 @@ impl Registration {
     }
 }
 
-impl Reader for TcpReader {
-    async fn read(&mut self, buf: Buf, deadline_ms: u64) -> (Result<usize, Broken>, Buf) {
+impl TcpReader {
+    /// Appends what comes on the socket. `may_park`: an idle read may come back with nothing.
+    pub(super) async fn read_raw(
+        &mut self,
+        buf: Buf,
+        deadline_ms: u64,
+        may_park: bool,
+    ) -> (Result<usize, Broken>, Buf) {
         let registration = &self.registration;
         // Ahead of standing back: a deadline that the other half sets meanwhile must not be overwritten by ours.
         registration.watch.read_until(deadline_ms);
@@ -222,7 +313,7 @@ impl Reader for TcpReader {
         if let Some(why) = registration.watch.fired() {
             return (Err(why), buf);
         }
-        let (result, buf) = if registration.watch.is_idle() {
+        let (result, buf) = if may_park && registration.watch.is_idle() {
             let handle = registration.watch.cancel_handle();
             registration
                 .noted(self.half.cancelable_read(buf, handle))
@@ -241,19 +332,38 @@ impl Reader for TcpReader {
         };
         (result, buf)
     }
+}
+
+impl Reader for TcpReader {
+    async fn read(&mut self, buf: Buf, deadline_ms: u64) -> (Result<usize, Broken>, Buf) {
+        match self.session.clone() {
+            None => self.read_raw(buf, deadline_ms, true).await,
+            Some(session) => tls_io::read(&session, self, buf, deadline_ms).await,
+        }
+    }
 
     fn idle(&self, idle: bool) {
         let now_ms = self.registration.sweep.now_ms();
         self.registration.watch.idle(idle.then_some(now_ms));
     }
 
+    fn certificate(&self) -> Option<&str> {
+        self.session.as_ref()?.certificate()
+    }
+
     fn interject(&self, bytes: &[u8]) -> bool {
+        if let Some(session) = &self.session {
+            return tls_io::interject(session, self.registration.borrow(), bytes);
+        }
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let sent = send(self.registration.borrow(), bytes, flags);
         sent.is_ok_and(|count| count == bytes.len())
     }
 
     fn is_quiet(&self) -> bool {
+        if let Some(session) = &self.session {
+            return tls_io::is_quiet(session, self.registration.borrow());
+        }
         let mut byte = [0_u8; 1];
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         let seen = recv(self.registration.borrow(), &mut byte, flags);
@@ -261,10 +371,9 @@ impl Reader for TcpReader {
     }
 }
 
-impl Writer for TcpWriter {
-    type Reader = TcpReader;
-
-    async fn write(
+impl TcpWriter {
+    /// Writes and consumes the first `count` bytes of `buf` as they are.
+    pub(super) async fn write_raw(
         &mut self,
         mut buf: Buf,
         count: usize,
@@ -279,7 +388,7 @@ impl Writer for TcpWriter {
             buf = written;
             self.registration.watch.write_until(u64::MAX);
             match result {
-                Ok(0) | Err(_) => return (Err(self.registration.why()), buf),
+                Ok(0) | Err(_) => return (Err(self.why()), buf),
                 Ok(sent) => {
                     buf.consume_keeping(sent);
                     left -= sent.min(left);
@@ -289,11 +398,44 @@ impl Writer for TcpWriter {
         (Ok(()), buf)
     }
 
-    fn finish(&mut self) {
+    /// Why nothing more can be written.
+    pub(super) fn why(&self) -> Broken {
+        self.registration.why()
+    }
+
+    pub(super) fn resets_when_lost(&self) -> bool {
+        self.end.is_reset.get()
+    }
+
+    /// Ends this direction of the socket; what was written arrives before.
+    pub(super) fn shut_down(&self) {
         if !self.finished.replace(true) {
             // A peer that has gone already makes this fail; the connection is closed next anyway.
             let _ = shutdown(self.registration.borrow(), Shutdown::Write);
         }
+    }
+}
+
+impl Writer for TcpWriter {
+    type Reader = TcpReader;
+
+    async fn write(
+        &mut self,
+        buf: Buf,
+        count: usize,
+        deadline_ms: u64,
+    ) -> (Result<(), Broken>, Buf) {
+        match self.end.session.clone() {
+            None => self.write_raw(buf, count, deadline_ms).await,
+            Some(session) => tls_io::write(&session, self, buf, count, deadline_ms).await,
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(session) = &self.end.session {
+            tls_io::goodbye(session, self.registration.borrow());
+        }
+        self.shut_down();
     }
 
     fn abort(&self) {

@@ -15,8 +15,11 @@ use super::{
 };
 
 /// Runs the same on a thread of its own for each driver, with a sweep that ticks.
-fn on_both<F: Future<Output = ()> + 'static>(main: impl Fn() -> F + Copy + Send + 'static) {
+pub(super) fn on_both<F: Future<Output = ()> + 'static>(
+    main: impl Fn() -> F + Clone + Send + 'static,
+) {
     for driver in [detect(), Driver::Epoll] {
+        let main = main.clone();
         let ran = std::thread::spawn(move || {
             run(driver, || async move {
                 spawn(async {
@@ -42,7 +45,7 @@ async fn pair() -> ((TcpReader, TcpWriter), TcpStream) {
     (ours, listener.accept().expect("a connection").0)
 }
 
-fn soon(ms: u64) -> u64 {
+pub(super) fn soon(ms: u64) -> u64 {
     clock::now_ms() + ms
 }
 

@@ -335,7 +335,7 @@ async fn gather<S: Stream>(
     }
     let mut gathered = Buf::with_capacity(OWN_BODY_BYTES_MAX + 1024);
     if withheld {
-        client.reader.interject(super::forward::CONTINUE);
+        client.reader.interject(super::upload::CONTINUE);
     }
     loop {
         if body.take(&mut client.inbox, &mut gathered).is_err() {

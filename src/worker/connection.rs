@@ -158,6 +158,7 @@ impl<S: Stream> Client<S> {
             | CloseReason::UpstreamBroken
             | CloseReason::UpstreamClosed
             | CloseReason::TokenExpired
+            | CloseReason::TlsHandshake
             | CloseReason::ProxyHeader
             | CloseReason::Panic
             | CloseReason::Failed => false,

@@ -15,7 +15,7 @@ use crate::config::Snapshot;
 use crate::http1::{self, Method, Name, Request, RequestBody, Scratch};
 use crate::mailbox::Caller;
 use crate::metrics::{self, LimitOutcome, LimitPolicy};
-use crate::net::{Buf, Stream};
+use crate::net::{Buf, Reader, Stream};
 use crate::reject::Reject;
 
 /// What is done with a request. By value: a box would be an allocation per request.
@@ -80,7 +80,8 @@ pub(super) fn decide_from<S: Stream>(
             let early = client.inbox.len() > length;
             let address = client_address(&request, client.peer, &snapshot.rules.trust);
             let facts = facts(&request, address, early, started_ns, &snapshot, shard);
-            judge(&request, (client.peer, address), facts, &snapshot, shard)
+            let from = (client.peer, address, client.reader.certificate());
+            judge(&request, from, facts, &snapshot, shard)
         }
         Err(fault) => {
             let reject = Reject::malformed(fault.status(), fault.message());
@@ -152,7 +153,7 @@ fn unreadable<S: Stream>(
 
 fn judge<S: Stream>(
     request: &Request<'_, '_>,
-    (peer, address): (IpAddr, IpAddr),
+    (peer, address, certificate): (IpAddr, IpAddr, Option<&str>),
     mut facts: Facts,
     snapshot: &Snapshot,
     shard: &Shard<S>,
@@ -182,8 +183,8 @@ fn judge<S: Stream>(
             }
             ticket.permit().write_fields(facts.own.out());
             let mut out = shard.buffers.small();
-            let id_line = heads::first_line(&facts.own);
-            heads::write_request(request, &ticket, peer, id_line, snapshot, out.out());
+            let lines = (heads::first_line(&facts.own), certificate);
+            heads::write_request(request, &ticket, peer, lines, snapshot, out.out());
             let idempotent =
                 !matches!(request.method, Method::Post | Method::Patch | Method::Other);
             let exchange = Exchange {

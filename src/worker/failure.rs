@@ -61,9 +61,9 @@ impl Failure {
             | Self::HalfHead
             | Self::Interims
             | Self::Malformed(_)
-            | Self::NoUpstream(NoUpstream::Refused | NoUpstream::Unresolved) => {
-                bad_gateway(self.what())
-            }
+            | Self::NoUpstream(
+                NoUpstream::Refused | NoUpstream::Untrusted | NoUpstream::Unresolved,
+            ) => bad_gateway(self.what()),
             Self::TimedOut | Self::NoUpstream(NoUpstream::TimedOut) => timeout(self.what()),
             Self::NoUpstream(NoUpstream::NoDescriptor) => Ok(Reject::unavailable(
                 "The gateway has no file descriptor left for this request",
@@ -82,6 +82,7 @@ impl Failure {
             Self::TimedOut => "did not answer in time",
             Self::NoUpstream(NoUpstream::TimedOut) => "could not be connected to in time",
             Self::NoUpstream(NoUpstream::Refused) => "refused the connection",
+            Self::NoUpstream(NoUpstream::Untrusted) => "failed the TLS handshake",
             Self::NoUpstream(NoUpstream::Unresolved) => {
                 "has no known address (its name does not resolve)"
             }
@@ -102,7 +103,10 @@ impl Failure {
             | Self::Interims
             | Self::Malformed(_)
             | Self::NoUpstream(
-                NoUpstream::Refused | NoUpstream::TimedOut | NoUpstream::Unresolved,
+                NoUpstream::Refused
+                | NoUpstream::TimedOut
+                | NoUpstream::Untrusted
+                | NoUpstream::Unresolved,
             ) => Outcome::Failed,
             Self::TimedOut => Outcome::Slow,
             Self::NoUpstream(NoUpstream::NoDescriptor)

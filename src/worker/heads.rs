@@ -49,13 +49,14 @@ pub(super) fn first_line(own: &Buf) -> &[u8] {
     own.get(..end).unwrap_or_default()
 }
 
-/// The request's head for its service: DESIGN "Identity", HTTP.md "hop-by-hop". `id_line` is the line of its identifier. Values
+/// The request's head for its service: DESIGN "Identity", HTTP.md "hop-by-hop". `id_line` is the line of its identifier,
+/// `certificate` what the client has proved to own (RFC 9440). Values
 /// only, and public, so that a fuzzer can read what a worker would send.
 pub fn write_request(
     request: &Request<'_, '_>,
     ticket: &Ticket,
     peer: IpAddr,
-    id_line: &[u8],
+    (id_line, certificate): (&[u8], Option<&str>),
     snapshot: &Snapshot,
     out: &mut Vec<u8>,
 ) {
@@ -83,6 +84,11 @@ pub fn write_request(
         out.extend_from_slice(identity.upstream_fields());
     }
     write_forwarding(request, ticket, peer, trusted, snapshot, out);
+    if let Some(certificate) = certificate {
+        for part in ["Client-Cert: :", certificate, ":\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+    }
     out.extend_from_slice(id_line);
     write::request_body_framing(out, request.body);
     out.extend_from_slice(b"\r\n");
@@ -102,6 +108,7 @@ fn passes(field: &Field<'_>, trusted: bool) -> bool {
             | Name::XRequestId
             | Name::XForwardedFor
             | Name::XForwardedPrefix
+            | Name::ClientCert
     );
     let forwarding = matches!(
         field.kind,
@@ -135,7 +142,12 @@ fn write_forwarding(
         .chain(peer, inbound.map(|field| field.value), out);
     out.extend_from_slice(b"\r\n");
     if !has(Name::XForwardedProto) {
-        out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
+        let secure = rules.config.tls.is_some();
+        write::field(
+            out,
+            "X-Forwarded-Proto",
+            if secure { b"https" } else { b"http" },
+        );
     }
     if !has(Name::XForwardedHost) && !request.authority.is_empty() {
         write::field(out, "X-Forwarded-Host", request.authority.as_bytes());

@@ -81,7 +81,7 @@ fn walk(seed: u64) {
             _ => {
                 let theirs = TcpStream::connect(address).expect("a connection");
                 let (ours, _) = listener.accept().expect("a connection");
-                let refused = lot.park(OwnedFd::from(ours), peer(number), now_ms);
+                let refused = lot.park(OwnedFd::from(ours).into(), peer(number), now_ms);
                 assert!(refused.is_none(), "{}", context());
                 list.push_back(Held {
                     number,
@@ -119,7 +119,10 @@ fn one_that_has_spoken_is_not_given_up_while_another_is_silent() {
         for number in 0..3 {
             clients.push(TcpStream::connect(address).expect("a connection"));
             let (ours, _) = listener.accept().expect("a connection");
-            assert!(lot.park(OwnedFd::from(ours), peer(number), 1_000).is_none());
+            assert!(
+                lot.park(OwnedFd::from(ours).into(), peer(number), 1_000)
+                    .is_none()
+            );
         }
         for mut client in [&clients[0], &clients[1]] {
             client.write_all(b"GET").expect("an open socket");

@@ -6,6 +6,7 @@ mod answer;
 mod ask;
 mod connection;
 mod decide;
+mod download;
 mod draft;
 mod endpoints;
 mod failure;
@@ -22,6 +23,7 @@ mod shard;
 pub(crate) mod simulated;
 mod tunnel;
 mod tunnels;
+mod upload;
 mod upstream;
 
 use std::cell::Cell;
@@ -38,8 +40,8 @@ pub use shard::Setup;
 
 use crate::metrics::{self, CloseReason};
 use crate::net::{
-    Accept, Bell, Driver, Incoming, Reader, Stream, Sweeping, Tcp, Writer, catch_panic,
-    out_of_descriptors, run, sleep_ms, spawn,
+    Accept, Bell, Broken, Driver, Edge, Greeting, Incoming, Reader, Stream, Sweeping, Tcp,
+    Unshaken, Writer, catch_panic, out_of_descriptors, run, sleep_ms, spawn,
 };
 use crate::reject::Reject;
 
@@ -71,9 +73,14 @@ const ADDRESS_FULL: &str = "Too many connections from your address (MAX_CONNECTI
 ///
 /// # Errors
 /// The runtime or the listener could not be set up.
-pub fn work(driver: Driver, listener: TcpListener, setup: Setup) -> std::io::Result<()> {
+pub fn work(
+    driver: Driver,
+    listener: TcpListener,
+    edge: Option<Edge>,
+    setup: Setup,
+) -> std::io::Result<()> {
     run(driver, || async move {
-        let incoming = Incoming::new(driver, listener)?;
+        let incoming = Incoming::new(driver, listener, edge)?;
         let shard = Rc::new(Shard::<Tcp>::new(setup)?);
         spawn(accept_loop(Rc::clone(&incoming), Rc::clone(&shard)));
         spawn(wake_loop(Rc::clone(&shard)));
@@ -232,7 +239,7 @@ async fn connection<S: Stream>(client: Client<S>, shard: Rc<Shard<S>>) {
         }
         shard.closed(CloseReason::AddressFull, peer);
     } else if over == 0 || shard.evict_oldest_idle() {
-        live(client, &shard).await;
+        greet(client, &shard).await;
     } else {
         shard.setup.presence.want_room();
         // Each of them holds a descriptor while it is told, and a flood would take those that the others need.
@@ -241,6 +248,33 @@ async fn connection<S: Stream>(client: Client<S>, shard: Rc<Shard<S>>) {
         }
         shard.closed(CloseReason::Overload, peer);
     }
+}
+
+/// TLS's handshake where there is TLS; then it is served.
+async fn greet<S: Stream>(mut client: Client<S>, shard: &Shard<S>) {
+    let peer = client.peer;
+    let deadline = shard
+        .deadlines
+        .after(shard.snapshot().rules.times.handshake);
+    let greeting = S::greet(&mut client.reader, &mut client.writer, deadline);
+    let reason = match catch_panic(greeting).await {
+        Some(Ok(greeting)) => {
+            if greeting != Greeting::Plain {
+                shard.count(|core| core.handshake(greeting == Greeting::Resumed));
+            }
+            return live(client, shard).await;
+        }
+        Some(Err(Unshaken::Silent)) => CloseReason::ClientClosed,
+        Some(Err(Unshaken::Broken(Broken::Draining))) => CloseReason::Draining,
+        Some(Err(Unshaken::Broken(Broken::Evicted))) => CloseReason::Overload,
+        Some(Err(why)) => {
+            tracing::info!(%peer, %why, "a TLS handshake failed");
+            CloseReason::TlsHandshake
+        }
+        None => panicked(shard, &Cell::new(false)),
+    };
+    shard.buffers.put(client.inbox);
+    shard.closed(reason, peer);
 }
 
 /// With `PROXY_PROTOCOL` a connection says first whose it is.

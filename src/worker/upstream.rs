@@ -49,6 +49,8 @@ pub(super) enum NoUpstream {
     Refused,
     /// `CONNECT_TIMEOUT` passed.
     TimedOut,
+    /// The service's TLS was not what it must be.
+    Untrusted,
     /// No file descriptor is left for it.
     NoDescriptor,
 }
@@ -184,7 +186,7 @@ pub(super) async fn lease<S: Stream>(
         if share_ms == 0 {
             return Err(failure);
         }
-        let none = match connect(address, share_ms, shard).await {
+        let none = match connect((service, address), share_ms, shard).await {
             Ok((reader, writer)) => {
                 shard.count(|core| core.upstream(service, UpstreamEvent::Connected));
                 return Ok(Upstream {
@@ -219,9 +221,10 @@ pub(super) async fn lease<S: Stream>(
 fn not_connected<S: Stream>(service: usize, none: NoUpstream, shard: &Shard<S>) {
     let event = match none {
         NoUpstream::TimedOut => UpstreamEvent::ConnectTimeout,
-        NoUpstream::Refused | NoUpstream::Unresolved | NoUpstream::NoDescriptor => {
-            UpstreamEvent::ConnectFailed
-        }
+        NoUpstream::Refused
+        | NoUpstream::Unresolved
+        | NoUpstream::Untrusted
+        | NoUpstream::NoDescriptor => UpstreamEvent::ConnectFailed,
     };
     shard.count(|core| core.upstream(service, event));
     if none != NoUpstream::NoDescriptor {
@@ -232,13 +235,23 @@ fn not_connected<S: Stream>(service: usize, none: NoUpstream, shard: &Shard<S>) 
 
 /// Opens a connection to one endpoint, if need be with a descriptor that something less useful held.
 async fn connect<S: Stream>(
-    address: SocketAddr,
+    (service, address): (usize, SocketAddr),
     within_ms: u64,
     shard: &Shard<S>,
 ) -> Result<(S::Reader, S::Writer), NoUpstream> {
+    let snapshot = shard.snapshot();
+    let secure = snapshot.rules.secure.get(service).and_then(Option::as_ref);
     for _ in 0..=FREED_MAX {
-        match S::connect(address, within_ms).await {
+        let opened = match secure {
+            None => S::connect(address, within_ms).await,
+            Some(secure) => S::connect_secure(address, secure, within_ms).await,
+        };
+        match opened {
             Ok(halves) => return Ok(halves),
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                tracing::warn!(%address, why = %error, "a service's TLS handshake failed");
+                return Err(NoUpstream::Untrusted);
+            }
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
                 return Err(NoUpstream::TimedOut);
             }

@@ -31,6 +31,8 @@ pub struct Plan {
 pub struct Gateway {
     pub port: u16,
     pub ops_port: u16,
+    /// Its port speaks TLS, so that its readiness is asked for elsewhere.
+    encrypted: bool,
     child: Child,
     dir: TempDir,
 }
@@ -160,6 +162,7 @@ impl Plan {
         Gateway {
             port,
             ops_port,
+            encrypted: plan.env.contains_key("TLS_CERT"),
             child,
             dir,
         }
@@ -209,7 +212,12 @@ impl Gateway {
             if self.child.try_wait().expect("a child").is_some() {
                 return false;
             }
-            if ready(self.port) {
+            let port = if self.encrypted {
+                self.ops_port
+            } else {
+                self.port
+            };
+            if ready(port) {
                 return true;
             }
             std::thread::sleep(std::time::Duration::from_millis(10));
@@ -274,6 +282,11 @@ impl Gateway {
             .send();
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()
+    }
+
+    /// A file in its working directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join("work").join(name)
     }
 
     pub fn pid(&self) -> u32 {

@@ -41,6 +41,7 @@ pub(super) fn runtime() -> tokio::runtime::Runtime {
 pub(super) fn service(host: &str, port: u16) -> Service {
     Service {
         name: "backend".to_owned(),
+        tls: false,
         endpoints: vec![Endpoint {
             host: host.to_owned(),
             port,
@@ -58,6 +59,8 @@ pub(super) fn config(services: Vec<Service>) -> Config {
         listen: ([127, 0, 0, 1], 0).into(),
         workers: 1,
         ops: None,
+        tls: None,
+        upstream_ca: None,
         services,
         breaker: Breaker {
             failures_max: 20,
@@ -106,6 +109,7 @@ pub(super) fn config(services: Vec<Service>) -> Config {
         },
         timeouts: Timeouts {
             head: second,
+            handshake: second,
             idle: second,
             body: second,
             connect: second,

@@ -275,10 +275,11 @@ impl<R> Exchange<R> {
         }
     }
 
-    /// The earliest time at which `calls` has something to do by itself.
+    /// The earliest time at which `calls` has something to do by itself; never while the store is away.
     #[must_use]
     pub fn due_ns(&self) -> Option<u64> {
-        self.due.first().map(|(due, _)| *due)
+        let first = self.due.first().filter(|_| !self.away);
+        first.map(|(due, _)| *due)
     }
 
     /// Whether calls are to be made now.

@@ -3,11 +3,16 @@
 use std::sync::Arc;
 
 use super::share::Share;
-use super::site::UNKNOWN;
+use super::site::{Site, UNKNOWN};
 use super::{Exchange, OnOutage, Told, Verdict, slot_of};
 use crate::limit::key::Hash;
 use crate::limit::limits::seconds;
+use crate::limit::node::Node;
+use crate::limit::slot::Slot;
 
+/// What a share advances to the slot at once, so that not every request has to ask; and for how long.
+const ADVANCE_MAX: u32 = 256;
+const ADVANCE_NS: u64 = 200_000_000;
 /// A refusal by a share is believed this long at most: the store may be back any time.
 const DENY_NS_MAX: u64 = 1_000_000_000;
 
@@ -49,6 +54,7 @@ impl<R> Exchange<R> {
         self.away = false;
         let mut owing = Vec::new();
         for (hash, site) in &mut self.sites {
+            take_back(&self.node, site);
             if site.share.take().is_some()
                 && let Some(slot) = slot_of(&self.node, site)
             {
@@ -78,6 +84,9 @@ impl<R> Exchange<R> {
             return Verdict::unasked(self.policy);
         };
         let slot = slot_of(&node, site);
+        if slot.is_some_and(|slot| slot.is_over(now)) {
+            take_back(&node, site);
+        }
         let tokens = match (self.policy, slot) {
             (OnOutage::Closed, _) | (OnOutage::Share, None) => return refused(0),
             // Of a key without a place nothing can be remembered, not even what it owes.
@@ -87,9 +96,10 @@ impl<R> Exchange<R> {
                 let known = *site.epoch != *UNKNOWN;
                 let told = known.then(|| slot.told().aged(&limits, now));
                 let nodes = self.nodes;
+                let owed = site.owed;
                 let share = site
                     .share
-                    .get_or_insert_with(|| Share::new(told, nodes, &limits, now));
+                    .get_or_insert_with(|| Share::new(told, owed, nodes, &limits, now));
                 match share.take(cost, &limits, now) {
                     Ok(tokens) => tokens,
                     Err(wait) => {
@@ -99,8 +109,9 @@ impl<R> Exchange<R> {
                 }
             }
         };
-        site.owed = site.owed.saturating_add(cost);
-        self.traffic.owed += u64::from(cost);
+        let ahead = slot.map_or(0, |slot| advance(slot, site, now));
+        site.owed = site.owed.saturating_add(cost).saturating_add(ahead);
+        self.traffic.owed += u64::from(cost) + u64::from(ahead);
         Verdict(Told::Granted(tokens))
     }
 
@@ -112,5 +123,42 @@ impl<R> Exchange<R> {
             .map_or(limits.capacity, |slot| {
                 slot.tokens_leased(slot.held(now).all, &limits, now)
             })
+    }
+}
+
+/// Moves a part of the share into the slot, if no lease is left there: workers spend it without asking. Counted as owed at once.
+fn advance<R>(slot: &Slot, site: &mut Site<R>, now: u64) -> u32 {
+    if slot.held(now).all > 0 {
+        return 0;
+    }
+    if slot.is_over(now) {
+        // What is left of a lease that has ended must not live again under another end.
+        slot.end();
+    }
+    let tokens = match &mut site.share {
+        Some(share) => share.advance(ADVANCE_MAX),
+        None => ADVANCE_MAX,
+    };
+    if tokens > 0 {
+        slot.grant(tokens, now.saturating_add(ADVANCE_NS), 0);
+        site.is_advanced = true;
+    }
+    tokens
+}
+
+/// The rest of an advance goes back to the share and is not owed; what slices still hold of it counts as spent.
+fn take_back<R>(node: &Node, site: &mut Site<R>) {
+    let Some(slot) = slot_of(node, site) else {
+        return;
+    };
+    if !site.is_advanced {
+        return;
+    }
+    let rest = slot.drain().pool;
+    slot.end();
+    site.is_advanced = false;
+    site.owed = site.owed.saturating_sub(rest);
+    if let Some(share) = &mut site.share {
+        share.give(rest);
     }
 }

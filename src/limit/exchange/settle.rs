@@ -75,7 +75,10 @@ impl<R> Exchange<R> {
                 Told::Granted(level.saturating_add(held).saturating_add(rest))
             } else {
                 refused = true;
-                let ms = reply.block_ms.max(reply.soon_ms);
+                let ms = match reply.block_ms {
+                    0 => reply.soon_ms,
+                    block_ms => block_ms,
+                };
                 Told::Refused(seconds(ms * MS))
             };
             self.answers
@@ -84,7 +87,9 @@ impl<R> Exchange<R> {
         let told = Verdict(Told::Granted(level.saturating_add(reply.out)));
         self.answers
             .extend(flight.watchers.into_iter().map(|place| (place, told)));
-        site.refused_ns = if refused { Some(now) } else { site.refused_ns };
+        if refused {
+            site.note_refusal(now);
+        }
         let Some(slot) = slot else {
             return;
         };
@@ -92,7 +97,8 @@ impl<R> Exchange<R> {
             slot.grant(rest, ends, terms::low_water(&site.rate, self.rtt_ns));
         }
         site.held_then = slot.held(now).all;
-        let denied = if refused {
+        // A block is cached by itself, and its end is judged by the bucket.
+        let denied = if refused && reply.block_ms == 0 {
             let soon = now + (reply.soon_ms * MS).min(DENY_NS_MAX);
             soon.max(site.paced_until(now))
         } else {

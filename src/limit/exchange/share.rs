@@ -37,16 +37,34 @@ pub(super) struct Share {
 }
 
 impl Share {
-    /// `told`: the bucket's level as last told and aged, in units; None for a key that nobody knows.
-    pub(super) fn new(told: Option<u64>, nodes: u32, limits: &Limits, now: u64) -> Self {
+    /// `told`: the bucket's level as last told and aged, in units; None for a key that nobody knows. `owed`: what this node has admitted
+    /// in an outage before, and the store does not know yet.
+    pub(super) fn new(told: Option<u64>, owed: u32, nodes: u32, limits: &Limits, now: u64) -> Self {
         let nodes = u64::from(nodes.max(1));
         let full = u64::from(limits.capacity) / nodes * TOKEN_UNITS * nodes;
         Self {
             // A level of x units is x/N for each, which is x in units of 1/(W*N).
-            level: told.map_or(full, |told| told.min(full)),
+            level: told
+                .map_or(full, |told| told.min(full))
+                .saturating_sub(u64::from(owed) * TOKEN_UNITS * nodes),
             at_ns: now,
             nodes,
         }
+    }
+
+    /// Takes a part of what is left, to be spent without asking.
+    pub(super) fn advance(&mut self, max: u32) -> u32 {
+        let token = TOKEN_UNITS * self.nodes;
+        let tokens = u32::try_from(self.level / token / 8)
+            .unwrap_or(max)
+            .min(max);
+        self.level -= u64::from(tokens) * token;
+        tokens
+    }
+
+    /// What was taken ahead and is not spent.
+    pub(super) fn give(&mut self, tokens: u32) {
+        self.level += u64::from(tokens) * TOKEN_UNITS * self.nodes;
     }
 
     /// Takes `cost`, or gives the ns to wait.
@@ -77,7 +95,7 @@ mod tests {
     fn g23_forty_of_sixty_on_each_of_three_nodes() {
         let limits = Limits::new(100, 20, 0, 1);
         let admitted = |told: Option<u64>, now: u64| {
-            let mut share = Share::new(told, 3, &limits, 0);
+            let mut share = Share::new(told, 0, 3, &limits, 0);
             (0..60)
                 .filter(|_| share.take(1, &limits, now).is_ok())
                 .count()
@@ -93,7 +111,18 @@ mod tests {
         ] {
             assert_eq!(admitted(told, now), expected, "{told:?} at {now}");
         }
-        let mut empty = Share::new(Some(0), 3, &limits, 0);
+        let mut empty = Share::new(Some(0), 0, 3, &limits, 0);
         assert_eq!(empty.take(1, &limits, 0), Err(1_800 * MS));
+    }
+
+    #[test]
+    fn what_is_owed_is_not_admitted_twice_and_an_advance_can_be_given_back() {
+        let limits = Limits::new(100, 20, 0, 1);
+        let mut share = Share::new(None, 30, 3, &limits, 0);
+        let taken = share.advance(256);
+        assert_eq!(taken, 1, "an eighth of the ten that are left");
+        share.give(taken);
+        let admitted = (0..60).filter(|_| share.take(1, &limits, 0).is_ok());
+        assert_eq!(admitted.count(), 10);
     }
 }

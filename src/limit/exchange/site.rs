@@ -10,6 +10,8 @@ use crate::limit::slot::Slot;
 pub(super) const UNKNOWN: &str = "0";
 /// A cached block is asked about again, in case a reset's message was missed.
 const RECHECK_NS: u64 = 5_000_000_000;
+/// Refusals in a row after which calls are paced.
+const UNPACED_MAX: u8 = 4;
 /// The shortest time between a call and a report of what was spent since.
 const REPORT_NS: u64 = 1_000_000_000;
 
@@ -52,9 +54,13 @@ pub(super) struct Site<R> {
     pub(super) called_ns: u64,
     pub(super) was_called: bool,
     pub(super) refused_ns: Option<u64>,
+    /// Refusals less than a second apart.
+    pub(super) refusals: u8,
     /// What the node held after the last reply.
     pub(super) held_then: u32,
     pub(super) share: Option<Share>,
+    /// The slot holds tokens of the share (or of nobody, if all is open), and no lease.
+    pub(super) is_advanced: bool,
     pub(super) reset: bool,
     pub(super) is_ready: bool,
     pub(super) due_ns: Option<u64>,
@@ -75,8 +81,10 @@ impl<R> Site<R> {
             called_ns: now,
             was_called: false,
             refused_ns: None,
+            refusals: 0,
             held_then: 0,
             share: None,
+            is_advanced: false,
             reset: false,
             is_ready: false,
             due_ns: None,
@@ -92,10 +100,24 @@ impl<R> Site<R> {
             && !self.reset
     }
 
-    /// After a refusal calls are paced for a second: the earliest time of the next.
+    /// A call was refused.
+    pub(super) fn note_refusal(&mut self, now: u64) {
+        let again = self
+            .refused_ns
+            .is_some_and(|last| now < last + terms::PACED_NS);
+        self.refusals = if again {
+            self.refusals.saturating_add(1)
+        } else {
+            1
+        };
+        self.refused_ns = Some(now);
+    }
+
+    /// After some refusals calls are paced for a second: the earliest time of the next. Not after a single one: the time until the
+    /// next token is known, and whoever comes just then shall have it.
     pub(super) fn paced_until(&self, now: u64) -> u64 {
         match self.refused_ns {
-            Some(refused) if now < refused.saturating_add(terms::PACED_NS) => {
+            Some(refused) if now < refused + terms::PACED_NS && self.refusals > UNPACED_MAX => {
                 self.called_ns.saturating_add(terms::pace_ns(&self.rate))
             }
             Some(_) | None => 0,

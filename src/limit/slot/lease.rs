@@ -1,9 +1,7 @@
 //! The slot while its tokens are leased: workers take and settle, the control thread alone adds, ends and hands over. Not the
 //! exchange that decides. Invariant: tokens enter the word only under the end that is stored before them, and a word whose lease has
 //! ended is emptied under a new generation before anything is added, so no slice of the old lease can add to it.
-use std::sync::atomic::Ordering;
-
-use super::{Id, Slot, Take};
+use super::{Id, Ordering, Slot, Take, spin_loop};
 use crate::limit::key::Hash;
 use crate::limit::limits::{Limits, seconds};
 use crate::limit::word::{CAPACITY_MAX, Word};
@@ -79,7 +77,7 @@ impl Slot {
                     crossed && self.has_level(),
                 );
             }
-            std::hint::spin_loop();
+            spin_loop();
         }
     }
 
@@ -124,7 +122,7 @@ impl Slot {
                 let level = told >> OUT_BITS;
                 return Told { level, out, at_ns };
             }
-            std::hint::spin_loop();
+            spin_loop();
         }
     }
 
@@ -177,7 +175,7 @@ impl Slot {
                 let (pool, all) = (word.pool, word.tokens());
                 return Held { pool, all };
             }
-            std::hint::spin_loop();
+            spin_loop();
         }
     }
 
@@ -192,7 +190,7 @@ impl Slot {
             if self.swap(word, word.evict()) {
                 return left;
             }
-            std::hint::spin_loop();
+            spin_loop();
         }
     }
 

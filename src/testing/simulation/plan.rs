@@ -295,12 +295,12 @@ impl Plan {
         if self.expects {
             head.push_str("Expect: 100-continue\r\n");
         }
-        let body = match &self.kind {
-            Kind::Torn(_, body) => body.clone(),
-            _ if self.upload_chunked => {
-                chunked(&self.upload(), |rest| 1 + dice.size(rest.min(9_000)))
-            }
-            _ => self.upload(),
+        let body = if let Kind::Torn(_, body) = &self.kind {
+            body.clone()
+        } else if self.upload_chunked {
+            chunked(&self.upload(), |rest| 1 + dice.size(rest.min(9_000)))
+        } else {
+            self.upload()
         };
         if self.upload_chunked {
             head.push_str("Transfer-Encoding: chunked\r\n");

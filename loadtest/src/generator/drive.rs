@@ -1,0 +1,193 @@
+//! The generator's loop: hands due requests to free connections and waits on epoll, to the nanosecond of the next due one. Invariant:
+//! a connection is free, busy, or resting after a fault, never two of these.
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+
+use dbpower_gateway::net::clock::now_ns;
+use rustix::event::{Timespec, epoll};
+
+use super::connection::{Connection, Progress};
+use super::record::{Failure, Record};
+use super::schedule::Schedule;
+use super::{Load, Requests};
+
+/// How long answers are waited for after the last request was due. What is slower is counted as unanswered.
+const GRACE_NS: u64 = 2_000_000_000;
+/// A connection that failed is tried again after this, so that a server that refuses is not flooded.
+const REST_NS: u64 = 10_000_000;
+const WAIT_NS_MAX: u64 = 100_000_000;
+const READ_BYTES: usize = 256 * 1024;
+const EVENTS_MAX: usize = 256;
+
+pub(crate) struct Drive<'a> {
+    load: &'a Load,
+    requests: &'a Requests,
+    epoll: OwnedFd,
+    connections: Vec<Connection>,
+    /// First in, first out, so that all of them are used.
+    free: VecDeque<usize>,
+    resting: VecDeque<(u64, usize)>,
+    turn: u64,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Drive<'a> {
+    pub(crate) fn new(load: &'a Load, requests: &'a Requests) -> io::Result<Self> {
+        Ok(Self {
+            load,
+            requests,
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            connections: (0..load.connections)
+                .map(|_| Connection::default())
+                .collect(),
+            free: (0..load.connections).collect(),
+            resting: VecDeque::new(),
+            turn: 0,
+            buffer: vec![0; READ_BYTES],
+        })
+    }
+
+    /// Sends for `seconds` and waits for the answers.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a phase is seconds to minutes"
+    )]
+    pub(crate) fn phase(&mut self, seconds: f64) -> io::Result<Record> {
+        let nanos = (seconds * 1e9) as u64;
+        let start = now_ns();
+        let mut schedule = Schedule::new(start, nanos, self.load.rate);
+        let mut record = Record::new(start, schedule.end())?;
+        loop {
+            let now = now_ns();
+            self.rested(now);
+            self.start_due(&mut schedule, &mut record, now)?;
+            let busy = self.connections.len() > self.free.len() + self.resting.len();
+            let over = schedule.next_due(now).is_none() && !busy;
+            if over || now > schedule.end() + GRACE_NS {
+                break;
+            }
+            self.look(self.pause(&schedule, now), &mut record)?;
+        }
+        self.give_up(&mut schedule, &mut record);
+        Ok(record)
+    }
+
+    fn rested(&mut self, now: u64) {
+        while let Some(&(until, index)) = self.resting.front()
+            && until <= now
+        {
+            self.resting.pop_front();
+            self.free.push_back(index);
+        }
+    }
+
+    fn start_due(
+        &mut self,
+        schedule: &mut Schedule,
+        record: &mut Record,
+        now: u64,
+    ) -> io::Result<()> {
+        while let Some(&index) = self.free.front()
+            && let Some(due) = schedule.take(now)
+        {
+            self.free.pop_front();
+            self.turn += 1;
+            let Some(connection) = self.connections.get_mut(index) else {
+                continue;
+            };
+            match connection.start(due, self.turn, self.load.address) {
+                Ok(Some(socket)) => {
+                    // Edge-triggered in both directions: registered once, for its life.
+                    let flags =
+                        epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
+                    let data = epoll::EventData::new_u64(index as u64);
+                    epoll::add(&self.epoll, socket, data, flags)?;
+                }
+                Ok(None) => self.proceed(index, record),
+                Err(_) => {
+                    connection.close();
+                    connection.sent = None;
+                    record.failed(Failure::Connect, due, now_ns());
+                    self.resting.push_back((now + REST_NS, index));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How long nothing can be due.
+    fn pause(&self, schedule: &Schedule, now: u64) -> u64 {
+        let due = schedule.next_due(now).filter(|_| !self.free.is_empty());
+        let rested = self.resting.front().map(|(until, _)| *until);
+        let next = due.into_iter().chain(rested).min();
+        let pause = next.map_or(WAIT_NS_MAX, |at| at.saturating_sub(now));
+        pause.min(WAIT_NS_MAX)
+    }
+
+    /// Waits for events and lets their connections go on.
+    fn look(&mut self, pause: u64, record: &mut Record) -> io::Result<()> {
+        let mut events = [MaybeUninit::<epoll::Event>::uninit(); EVENTS_MAX];
+        let timeout = Timespec {
+            tv_sec: 0,
+            tv_nsec: i64::try_from(pause).unwrap_or(0).into(),
+        };
+        let ready = match epoll::wait(&self.epoll, &mut events, Some(&timeout)) {
+            Ok((ready, _)) => ready,
+            Err(rustix::io::Errno::INTR) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        for event in ready.iter() {
+            let index = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
+            self.proceed(index, record);
+        }
+        Ok(())
+    }
+
+    fn proceed(&mut self, index: usize, record: &mut Record) {
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
+        let progress = connection.proceed(self.requests, &mut self.buffer);
+        record.received(std::mem::take(&mut connection.received));
+        match progress {
+            Progress::Waiting | Progress::Gone => {}
+            Progress::Answered(sent, answer) => {
+                if !self.load.keep_alive {
+                    connection.close();
+                }
+                if (200..300).contains(&answer.status) {
+                    record.completed(sent.due, now_ns());
+                } else {
+                    record.failed(Failure::Status, sent.due, now_ns());
+                }
+                self.free.push_back(index);
+            }
+            Progress::Failed(sent, failure) => {
+                let now = now_ns();
+                record.failed(failure, sent.due, now);
+                self.resting.push_back((now + REST_NS, index));
+            }
+        }
+    }
+
+    /// What is still under way, or waits for a connection, has taken this long at least.
+    fn give_up(&mut self, schedule: &mut Schedule, record: &mut Record) {
+        let now = now_ns();
+        for (index, connection) in self.connections.iter_mut().enumerate() {
+            if let Some(sent) = connection.sent.take() {
+                connection.close();
+                record.failed(Failure::Unanswered, sent.due, now);
+                self.free.push_back(index);
+            }
+        }
+        if self.load.rate.is_some() {
+            while let Some(due) = schedule.take(now) {
+                record.failed(Failure::Unanswered, due, now);
+            }
+        }
+    }
+}

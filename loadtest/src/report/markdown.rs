@@ -1,0 +1,133 @@
+//! A run as Markdown: the tables that are also printed.
+
+use std::fmt::Write as _;
+
+use super::{Report, ScenarioResult, Spread, TargetResult};
+
+/// Places of p50, p90, p99 and p99.9 in [`crate::generator::QUANTILES`].
+pub(crate) const SHOWN: [(&str, usize); 4] = [("p50", 2), ("p90", 4), ("p99", 7), ("p99.9", 10)];
+
+/// Column heads of a scenario's table, here and in HTML.
+pub(crate) const COLUMNS: [&str; 11] = [
+    "",
+    "requests/s",
+    "µs CPU per request (min–max)",
+    "× floor",
+    "core busy",
+    "p50 ms",
+    "p90 ms",
+    "p99 ms",
+    "p99.9 ms",
+    "memory MB",
+    "errors",
+];
+
+/// The whole page.
+pub(crate) fn page(report: &Report) -> String {
+    let mut page = format!("# Load test: {}\n\n", report.kind);
+    for (name, value) in facts(report) {
+        let _ = writeln!(page, "- {name}: {value}");
+    }
+    for absent in &report.absent {
+        let _ = writeln!(
+            page,
+            "- not measured: {}; to have it: `{}`",
+            absent.name, absent.install
+        );
+    }
+    for scenario in &report.scenarios {
+        page.push_str(&table(scenario));
+    }
+    page
+}
+
+/// What a reader needs to judge the figures.
+pub(crate) fn facts(report: &Report) -> [(&'static str, String); 7] {
+    let machine = &report.machine;
+    let (rounds, seconds) = (report.rounds, report.seconds);
+    [
+        ("date", machine.date.clone()),
+        ("commit", machine.commit.clone()),
+        (
+            "processor",
+            format!("{}, {} cores", machine.processor, machine.cores),
+        ),
+        ("kernel", format!("{}, {}", machine.kernel, machine.driver)),
+        ("load average before", machine.load_before.clone()),
+        ("placement", machine.placement.clone()),
+        (
+            "method",
+            format!("{rounds} rounds of {seconds} s in turn; medians"),
+        ),
+    ]
+}
+
+/// One scenario as a table with a heading.
+pub(crate) fn table(scenario: &ScenarioResult) -> String {
+    let (name, title) = (&scenario.name, &scenario.title);
+    let mut table = format!("\n## {name}: {title}\n\n");
+    let _ = writeln!(table, "| {} |", COLUMNS.join(" | "));
+    let _ = writeln!(table, "|{}", "---|".repeat(COLUMNS.len()));
+    for target in &scenario.targets {
+        let _ = writeln!(table, "| {} |", cells(scenario, target).join(" | "));
+    }
+    table
+}
+
+/// One target's figures, in the order of [`COLUMNS`].
+pub(crate) fn cells(scenario: &ScenarioResult, target: &TargetResult) -> Vec<String> {
+    let cpu = target.cpu();
+    let floor = scenario
+        .targets
+        .iter()
+        .find(|target| target.name == "relay");
+    let ratio = floor.map(|floor| cpu.middle / floor.cpu().middle.max(1e-9));
+    let mut cells = vec![
+        target.title.clone(),
+        format!(
+            "{:.0}",
+            target.spread(|round| round.outcome.per_second).middle
+        ),
+        spread(cpu),
+        ratio.map_or("–".into(), |ratio| format!("{ratio:.2}")),
+        format!("{:.0} %", 100.0 * target.spread(|round| round.busy).middle),
+    ];
+    for (_, place) in SHOWN {
+        cells.push(millis(target.latency(place)));
+    }
+    cells.push(format!("{:.1}", target.memory() / 1e6));
+    cells.push(errors(target));
+    cells
+}
+
+fn spread(of: Spread) -> String {
+    let Spread { low, middle, high } = of;
+    let digits = if middle < 100.0 { 2 } else { 0 };
+    format!("{middle:.digits$} ({low:.digits$}–{high:.digits$})")
+}
+
+fn millis(micros: f64) -> String {
+    let millis = micros / 1000.0;
+    let digits = if millis < 10.0 { 2 } else { 0 };
+    format!("{millis:.digits$}")
+}
+
+/// `0`, or how many of which kind in all rounds.
+fn errors(target: &TargetResult) -> String {
+    if target.failed() == 0 {
+        return "0".into();
+    }
+    let mut kinds = std::collections::BTreeMap::new();
+    for (failure, count) in target
+        .rounds
+        .iter()
+        .flat_map(|round| &round.outcome.failures)
+    {
+        *kinds.entry(failure).or_insert(0) += count;
+    }
+    let named: Vec<_> = kinds
+        .iter()
+        .map(|(failure, count)| format!("{count} {failure:?}").to_lowercase())
+        .collect();
+    named.join(", ")
+}

@@ -1,0 +1,73 @@
+//! The settings of TLS: files are named here and read once, so that what is wrong with them stops the start with all other
+//! problems. Builds nothing that is kept. Invariant: `Ok` files were readable, whole and fitting a moment ago.
+
+use super::parse;
+use super::reader::Reader;
+use crate::tls::{self, ClientAuth, Files};
+
+/// The edge: `Some(None)` when clients speak plain HTTP.
+pub(super) fn edge(reader: &mut Reader) -> Option<Option<Files>> {
+    let certificates = reader.read_optional("TLS_CERT", parse::names);
+    let keys = reader.read_optional("TLS_KEY", parse::names);
+    let client_ca = reader.read_optional("TLS_CLIENT_CA", |text| Ok(text.to_owned()));
+    let auth = reader.read("TLS_CLIENT_AUTH", |text| {
+        match text.to_ascii_lowercase().as_str() {
+            "optional" => Ok(ClientAuth::Optional),
+            "required" => Ok(ClientAuth::Required),
+            _ => Err("optional or required".to_owned()),
+        }
+    });
+    let (certificates, keys, client_ca, auth) = (certificates?, keys?, client_ca?, auth?);
+    let (certificates, keys) = match (certificates, keys) {
+        (None, None) => {
+            if client_ca.is_some() {
+                reader.complain("TLS_CLIENT_CA", "has no meaning without TLS_CERT");
+                return None;
+            }
+            return Some(None);
+        }
+        (Some(certificates), Some(keys)) => (certificates, keys),
+        (Some(_), None) => {
+            reader.complain("TLS_KEY", "must name the key of TLS_CERT");
+            return None;
+        }
+        (None, Some(_)) => {
+            reader.complain("TLS_CERT", "must name the certificate of TLS_KEY");
+            return None;
+        }
+    };
+    if certificates.len() != keys.len() {
+        let what = format!(
+            "must name as many files as TLS_CERT, in the same order (here {} and {})",
+            keys.len(),
+            certificates.len()
+        );
+        reader.complain("TLS_KEY", &what);
+        return None;
+    }
+    let files = Files {
+        pairs: certificates.into_iter().zip(keys).collect(),
+        client_ca: client_ca.map(|file| (file, auth)),
+    };
+    match tls::Renewal::start(files.clone(), reader.settled.read) {
+        Ok(_) => Some(Some(files)),
+        Err(troubles) => {
+            for trouble in troubles {
+                reader.complain(trouble.setting, &trouble.what);
+            }
+            None
+        }
+    }
+}
+
+/// The authorities of https services.
+pub(super) fn upstream_ca(reader: &mut Reader) -> Option<Option<String>> {
+    let file = reader.read_optional("UPSTREAM_CA", |text| Ok(text.to_owned()))?;
+    if let Some(file) = &file
+        && let Err(trouble) = tls::authorities(Some(file), reader.settled.read)
+    {
+        reader.complain(trouble.setting, &trouble.what);
+        return None;
+    }
+    Some(file)
+}

@@ -1,0 +1,48 @@
+//! How services are spoken to: whom to trust, and nothing of our own to show. Invariant: a certificate is always checked, its chain
+//! and its name; there is no setting to switch that off.
+
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::{Read, Trouble, pem, provider};
+
+/// Sessions kept to come back with, per worker: a few per service are enough.
+const SESSIONS_MAX: usize = 256;
+
+/// Whose signatures on services' certificates are believed.
+pub type Authorities = Arc<RootCertStore>;
+
+/// Those of a file, or the system's.
+///
+/// # Errors
+/// The file is unreadable or no set of authorities; the system has none.
+pub fn authorities(file: Option<&str>, read: Read) -> Result<Authorities, Trouble> {
+    if let Some(file) = file {
+        return pem::roots("UPSTREAM_CA", file, read).map(Arc::new);
+    }
+    let mut roots = RootCertStore::empty();
+    // A few that cannot be parsed are no reason to do without the others.
+    let found = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let what = "the system has no certificate authorities; name a file";
+        return Err(Trouble::new("UPSTREAM_CA", "https services", what));
+    }
+    Ok(Arc::new(roots))
+}
+
+/// Builds what services are spoken to with; one for each thread, which then shares nothing with the others.
+///
+/// # Errors
+/// The provider supports no version of TLS, which it does.
+pub fn client(authorities: &Authorities) -> Result<ClientConfig, rustls::Error> {
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(Arc::clone(authorities))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
+    Ok(config)
+}

@@ -1,0 +1,169 @@
+//! Client certificates at the edge, services behind TLS, the health check of a TLS port, and what is wrong with the files. Not the
+//! edge itself (`e2e_tls`). Invariant: who is not who it must be gets nothing.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail loudly"
+)]
+
+mod support;
+mod support_tls;
+
+use base64::Engine as _;
+use support::{Plan, Upstream, gateway, upstream};
+use support_tls::{Authority, Issued, Secure, config, der};
+
+const FORGED: &str = "GET /api/v1/open/x HTTP/1.1\r\nHost: localhost\r\nClient-Cert: :AAAA:\r\n\
+    client_cert: :AAAA:\r\nClient-Cert-Chain: :AAAA:\r\n\r\n";
+
+fn plan(up: &Upstream) -> Plan {
+    gateway()
+        .backend(up)
+        .unlimited()
+        .env("PUBLIC_PATHS", "/api/v1/open/*")
+}
+
+fn edge(plan: Plan, issued: &Issued) -> Plan {
+    plan.file("edge.crt", &issued.cert)
+        .file("edge.key", &issued.key)
+        .env("TLS_CERT", "edge.crt")
+        .env("TLS_KEY", "edge.key")
+}
+
+#[test]
+fn a_client_certificate_reaches_the_service_and_an_inbound_copy_does_not() {
+    let (up, ca, clients) = (upstream(), Authority::new(), Authority::new());
+    let known = clients.issue(&["client.test"]);
+    let stranger = Authority::new().issue(&["client.test"]);
+    for required in [true, false] {
+        let gw = edge(plan(&up), &ca.issue(&["localhost"]))
+            .file("clients.pem", clients.pem())
+            .env("TLS_CLIENT_CA", "clients.pem")
+            .env(
+                "TLS_CLIENT_AUTH",
+                if required { "required" } else { "optional" },
+            )
+            .start();
+        let ask = |own: Option<&Issued>| {
+            Secure::to(gw.port, "localhost", &config(&ca, own)).try_ask(FORGED)
+        };
+        let expected = base64::engine::general_purpose::STANDARD.encode(der(&known));
+        assert!(ask(Some(&known)).unwrap().contains("200 OK"));
+        let seen = up.last();
+        assert_eq!(
+            seen.field("client-cert"),
+            Some(format!(":{expected}:").as_str())
+        );
+        assert_eq!(seen.field("client-cert-chain"), None);
+        assert_eq!(seen.field("client_cert"), None);
+        up.forget();
+        assert!(
+            ask(Some(&stranger)).is_err(),
+            "an authority that nobody named"
+        );
+        match ask(None) {
+            Ok(answer) => {
+                assert!(!required && answer.contains("200 OK"), "{answer}");
+                assert_eq!(up.only().field("client-cert"), None);
+            }
+            Err(_) => assert!(required && up.requests().is_empty()),
+        }
+        // The health check has no certificate, and the gateway is well.
+        let check = edge(plan(&up), &ca.issue(&["localhost"]))
+            .env("GATEWAY_PORT", gw.port)
+            .arg("healthcheck")
+            .run();
+        assert_eq!(check.code(), Some(0), "{}", check.stderr);
+    }
+}
+
+#[test]
+fn a_health_check_speaks_tls_to_a_tls_port() {
+    let (up, ca) = (upstream(), Authority::new());
+    let issued = ca.issue(&["localhost"]);
+    let gw = edge(plan(&up), &issued).start();
+    let check = |plan: Plan| plan.env("GATEWAY_PORT", gw.port).arg("healthcheck").run();
+    let tls = check(edge(plan(&up), &issued));
+    assert_eq!(tls.code(), Some(0), "{}", tls.stderr);
+    assert_eq!(
+        check(plan(&up)).code(),
+        Some(1),
+        "plain HTTP gets no answer"
+    );
+}
+
+/// A gateway with an edge is as good a service as any.
+#[test]
+fn a_service_over_tls_is_believed_by_its_authority_and_its_name() {
+    let (up, ca) = (upstream(), Authority::new());
+    let service = edge(plan(&up), &ca.issue(&["localhost"])).start();
+    let front = |host: &str, authority: &Authority| {
+        plan(&up)
+            .env("BACKEND_URL", format!("https://{host}:{}", service.port))
+            .file("ca.pem", authority.pem())
+            .env("UPSTREAM_CA", "ca.pem")
+            .start()
+    };
+    let gw = front("localhost", &ca);
+    for _ in 0..5 {
+        let answer = gw.post("/api/v1/open/x").body("x".repeat(100_000)).send();
+        assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+        assert_eq!(up.last().body.len(), 100_000);
+    }
+    let events = |event: &str| {
+        gw.metric(
+            "dbpower_upstream_events_total",
+            &["service=\"backend\"", &format!("event=\"{event}\"")],
+        )
+    };
+    assert!(events("reused") >= 1.0, "connections are kept");
+    support::until("the probe to find it healthy", || {
+        gw.get("/health").send().json()["status"] == "healthy"
+            || gw.log().contains("the service is healthy")
+    });
+    for (host, authority) in [("localhost", &Authority::new()), ("127.0.0.1", &ca)] {
+        let gw = front(host, authority);
+        let answer = gw.get("/api/v1/open/x").send();
+        assert_eq!(answer.status, 502, "{}", answer.text());
+        assert!(answer.text().contains("TLS"), "{}", answer.text());
+        gw.log_line("why", |line| line.contains("TLS handshake failed"));
+    }
+}
+
+#[test]
+fn whatever_is_wrong_with_the_files_is_said_at_once() {
+    let (ca, up) = (Authority::new(), upstream());
+    let (one, two) = (ca.issue(&["a"]), ca.issue(&["b"]));
+    let ended = plan(&up)
+        .file("one.crt", &one.cert)
+        .file("two.key", &two.key)
+        .file("no.pem", "nothing")
+        .env("TLS_CERT", "one.crt,missing.crt,no.pem")
+        .env("TLS_KEY", "two.key,missing.key,no.pem")
+        .env("TLS_CLIENT_CA", "no.pem")
+        .env("TLS_CLIENT_AUTH", "required")
+        .env("UPSTREAM_CA", "missing.pem")
+        .run();
+    assert_eq!(ended.code(), Some(78));
+    for part in [
+        "two.key: is not the key of the first certificate in one.crt",
+        "missing.crt: cannot be read",
+        "missing.key: cannot be read",
+        "no.pem: has no PEM certificate",
+        "no.pem: has no PEM private key",
+        "missing.pem: cannot be read",
+    ] {
+        assert!(ended.stderr.contains(part), "{part} in {}", ended.stderr);
+    }
+    for (name, value, part) in [
+        ("TLS_CERT", "one.crt", "TLS_KEY is not set"),
+        ("TLS_KEY", "two.key", "TLS_CERT is not set"),
+        ("TLS_CLIENT_CA", "no.pem", "without TLS_CERT"),
+        ("TLS_CLIENT_AUTH", "maybe", "optional or required"),
+        ("HANDSHAKE_TIMEOUT", "0", "HANDSHAKE_TIMEOUT"),
+    ] {
+        let ended = plan(&up).env(name, value).run();
+        assert!(ended.stderr.contains(part), "{part} in {}", ended.stderr);
+    }
+}

@@ -1,0 +1,131 @@
+//! Authorities, certificates and clients for the tests of TLS. The clients are rustls here, curl and openssl in the tests. Invariant:
+//! every certificate is made anew for its test.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "every test binary compiles the whole and uses its own part of it"
+)]
+#![allow(clippy::expect_used, clippy::panic, reason = "a test may fail loudly")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the harness owns its threads, processes and sleeps"
+)]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+/// An authority.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate and its key as PEM.
+#[derive(Debug, Clone)]
+pub struct Issued {
+    pub cert: String,
+    pub key: String,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        Self(CertifiedIssuer::self_signed(params, key).expect("an authority"))
+    }
+
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    pub fn issue(&self, names: &[&str]) -> Issued {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let params = CertificateParams::new(names).expect("parameters");
+        let key = KeyPair::generate().expect("a key");
+        let cert = params.signed_by(&key, &self.0).expect("a certificate");
+        Issued {
+            cert: cert.pem(),
+            key: key.serialize_pem(),
+        }
+    }
+}
+
+/// What a client trusts and shows.
+pub fn config(authority: &Authority, own: Option<&Issued>) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    let pem = CertificateDer::from_pem_slice(authority.pem().as_bytes());
+    roots.add(pem.expect("PEM")).expect("an authority");
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots);
+    Arc::new(match own {
+        None => builder.with_no_client_auth(),
+        Some(own) => {
+            let chain = vec![CertificateDer::from_pem_slice(own.cert.as_bytes()).expect("PEM")];
+            let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).expect("PEM");
+            builder.with_client_auth_cert(chain, key).expect("a pair")
+        }
+    })
+}
+
+/// A connection over TLS.
+pub struct Secure(pub StreamOwned<ClientConnection, TcpStream>);
+
+impl Secure {
+    pub fn to(port: u16, name: &str, config: &Arc<ClientConfig>) -> Self {
+        let socket = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+        let patience = Some(std::time::Duration::from_secs(15));
+        socket.set_read_timeout(patience).expect("a socket");
+        let name = name.to_owned().try_into().expect("a name");
+        let connection = ClientConnection::new(Arc::clone(config), name).expect("a client");
+        Self(StreamOwned::new(connection, socket))
+    }
+
+    /// Asks and reads an answer with a `Content-Length` to its end.
+    pub fn try_ask(&mut self, request: &str) -> std::io::Result<String> {
+        self.0.write_all(request.as_bytes())?;
+        let mut text = Vec::new();
+        loop {
+            let mut piece = [0; 4096];
+            let count = self.0.read(&mut piece)?;
+            text.extend_from_slice(&piece[..count]);
+            let so_far = String::from_utf8_lossy(&text);
+            if count == 0 || is_whole(&so_far) {
+                return Ok(so_far.into_owned());
+            }
+        }
+    }
+
+    pub fn ask(&mut self, request: &str) -> String {
+        self.try_ask(request).expect("an answer")
+    }
+
+    /// The certificate that the other side showed.
+    pub fn shown(&self) -> Vec<u8> {
+        let shown = self.0.conn.peer_certificates();
+        shown.expect("a handshake")[0].to_vec()
+    }
+}
+
+fn is_whole(text: &str) -> bool {
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let lower = head.to_ascii_lowercase();
+    let length = lower.split("content-length: ").nth(1);
+    let length = length.and_then(|rest| rest.lines().next()?.trim().parse().ok());
+    length.is_some_and(|length: usize| body.len() >= length)
+}
+
+/// DER of a PEM certificate.
+pub fn der(issued: &Issued) -> Vec<u8> {
+    let der = CertificateDer::from_pem_slice(issued.cert.as_bytes());
+    der.expect("PEM").to_vec()
+}
