@@ -150,6 +150,11 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "BACKEND_URL",
+        "http://one,https://one",
+        "(http://one and https://one differ)",
+    ),
+    (
+        "BACKEND_URL",
         "http://one,http://two,http://one:80/",
         "must be different URLs (http://one is there twice)",
     ),

@@ -34,6 +34,7 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
             per_organization_max: 0,
         })),
         tokens: identity::Cache::new(),
+        heard: None,
     };
     let head = head()?;
     let client = IpAddr::from([192, 0, 2, 1]);

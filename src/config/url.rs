@@ -25,23 +25,23 @@ pub(super) fn service(text: &str) -> Result<Upstream, Expected> {
     let mut endpoints = vec![first.clone()];
     for url in urls {
         let (other_tls, endpoint, other_path) = one(&url)?;
+        let (one, other) = (
+            shown(tls, &first, &base_path),
+            shown(other_tls, &endpoint, &other_path),
+        );
         if other_tls != tls || (tls && endpoint.host != first.host) {
-            return Err(
-                "URLs of one service, all http, or all https with the same host (the name that certificates are checked for)"
-                    .to_owned(),
-            );
+            return Err(format!(
+                "URLs of one service, all http, or all https with the same host, the name that certificates are checked for \
+                 ({one} and {other} differ)"
+            ));
         }
         if other_path != base_path {
-            let (one, other) = (&first.authority, &endpoint.authority);
             return Err(format!(
-                "URLs of one service, all with the same path (http://{one}{base_path} and http://{other}{other_path} differ)"
+                "URLs of one service, all with the same path ({one} and {other} differ)"
             ));
         }
         if endpoints.contains(&endpoint) {
-            let twice = &endpoint.authority;
-            return Err(format!(
-                "different URLs (http://{twice}{base_path} is there twice)"
-            ));
+            return Err(format!("different URLs ({other} is there twice)"));
         }
         endpoints.push(endpoint);
     }
@@ -53,6 +53,11 @@ pub(super) fn service(text: &str) -> Result<Upstream, Expected> {
         endpoints,
         base_path,
     })
+}
+
+fn shown(tls: bool, endpoint: &Endpoint, path: &str) -> String {
+    let scheme = if tls { "https" } else { "http" };
+    format!("{scheme}://{}{path}", endpoint.authority)
 }
 
 /// Reads `http://host[:port][/path]`.

@@ -1,6 +1,10 @@
 //! Headers and what they say, whole, in pieces and cut short. Not here: sockets (tests/e2e_proxy_protocol.rs has them).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
+use std::net::Ipv6Addr;
+
+use super::binary::{FIXED_BYTES, SIGNATURE};
+use super::line::LINE_BYTES_MAX;
 use super::*;
 
 /// A header of version 2.

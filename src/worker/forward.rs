@@ -9,12 +9,13 @@ use super::decide::Exchange;
 use super::download::{Answered, Ended, download};
 use super::endpoints::Asked;
 use super::failure::{Failure, fail};
+use super::lease::lease;
 use super::progress::Progress;
 use super::relay::{Cut, Pace};
 use super::shard::Shard;
 use super::tunnel::Tunnel;
 use super::upload::upload;
-use super::upstream::{Upstream, lease};
+use super::upstream::Upstream;
 use crate::metrics::CloseReason;
 use crate::net::{Broken, Stream, Writer, race};
 

@@ -14,6 +14,7 @@ mod forward;
 mod handshake;
 mod heads;
 mod lane;
+mod lease;
 mod lot;
 mod preamble;
 mod progress;
