@@ -38,6 +38,7 @@
 //!
 //! 1. *Accept* (`mod`). Beyond `MAX_CONNECTIONS` a worker gives up its longest idle one, or turns the newcomer away: 503. A connection
 //!    that idles is parked: an entry in a table (`lot`) until its next byte.
+//!    With `PROXY_PROTOCOL` it says first whose it is (`preamble`, [`proxy_protocol`]).
 //! 2. *Read the head* (`connection`) into a pooled buffer, within `HEAD_TIMEOUT` and [`http1::HEAD_BYTES_MAX`].
 //! 3. *Decide* (`decide`), without waiting: parse, find the client's address, and `admit`. All fields that go out are written
 //!    here, so that no borrow of the head outlives the step.
@@ -45,7 +46,8 @@
 //!    route (a path with two readings: 400) → preflight (free) → the address's limit, looked at → identity (401, charged to the
 //!    address; public routes skip it) → organization and address charged, both or none (429) → no route (404).
 //!    Health is exempt; limit info and reset need a valid token and are not charged.
-//! 5. *Forward* (`forward`, `upstream`): reuse the youngest quiet connection or open one, send, and read the answer's head. A
+//! 5. *Forward* (`forward`, `endpoints`, `upstream`): of the service's endpoints choose a less busy one that has not failed lately
+//!    (`balance`), reuse its youngest quiet connection or open one, send, and read the answer's head. A
 //!    pooled connection that proves dead is replaced by a fresh one where sending again cannot do anything twice.
 //!    Or *own* (`answer`): through the mailbox to the control thread; a full mailbox is an answer, 503.
 //!    A WebSocket's handshake is a request like others; after the service's 101 (`handshake`) it is a *tunnel* (`tunnel`, `lane`).
@@ -77,6 +79,7 @@
 //! | downstream, upstream | the client's side; the service's side, or one connection to a service |
 //! | head, field | first line and fields up to the empty line; one `Name: value` of it |
 //! | target, path | the request line's second word as it came; what routes are matched on |
+//! | endpoint | one address of a service |
 //! | route, service | a prefix and what is done with it; a base URL that routes lead to |
 //! | own endpoint | a path that the gateway answers itself (`/health`, `/docs`, `/rate-limit/info`, …) |
 //! | shard | all that one worker owns: pools, caches, slices, its copy of the snapshot |

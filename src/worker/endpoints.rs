@@ -91,6 +91,12 @@ impl<S: Stream> Shard<S> {
         );
     }
 
+    /// A request has failed, and is sent once more.
+    pub(super) fn failed_once(&self, asked: Asked, outcome: Outcome, failure: Failure) {
+        self.report(asked.service, asked.address, outcome, failure.what());
+        self.count(|core| core.upstream(asked.service, UpstreamEvent::Retried));
+    }
+
     /// A request has failed for good.
     pub(super) fn failed(&self, asked: Asked, outcome: Outcome, failure: Failure) {
         self.report(asked.service, asked.address, outcome, failure.what());

@@ -1,13 +1,17 @@
 //! How an exchange with a service can fail before its answer is out, and what its client is told. Not the exchange. Invariant:
 //! a client that has left is told nothing.
 
-use super::answer::client_broke;
+use super::answer::{Answer, Content, Done, client_broke, send};
+use super::connection::Client;
+use super::decide::Exchange;
+use super::endpoints::Asked;
 use super::relay::Cut;
-use super::upstream::NoUpstream;
+use super::shard::Shard;
+use super::upstream::{NoUpstream, Upstream};
 use crate::balance::Outcome;
 use crate::http1::Fault;
 use crate::metrics::{CloseReason, UpstreamEvent};
-use crate::net::Broken;
+use crate::net::{Broken, Reader, Stream};
 use crate::reject::Reject;
 
 /// Why a service gave no answer.
@@ -112,6 +116,32 @@ impl Failure {
         }
     }
 
+    /// Whether a request whose connection died before the first byte of an answer may be sent once more: a pooled connection that
+    /// its peer closed meanwhile (RUNTIME "Upstream pool"), or an endpoint that went down where there is another one. Where a byte of
+    /// the request may have been read, only if sending it twice does nothing twice (RFC 9110 9.2.2).
+    pub(super) fn may_resend<S: Stream>(
+        self,
+        idempotent: bool,
+        upstream: &Upstream<S>,
+        asked: Asked,
+        shard: &Shard<S>,
+    ) -> bool {
+        match self {
+            Self::Unsent => true,
+            Self::Silent => {
+                idempotent && (upstream.reused || shard.endpoints.count(asked.service) > 1)
+            }
+            Self::HalfHead
+            | Self::TimedOut
+            | Self::Malformed(_)
+            | Self::Interims
+            | Self::ClientLeft(_)
+            | Self::Body(_)
+            | Self::NoUpstream(_)
+            | Self::LeftAlone(_) => false,
+        }
+    }
+
     /// What it is counted as; connecting has counted its own failures.
     pub(super) fn event(self) -> Option<UpstreamEvent> {
         match self {
@@ -130,4 +160,59 @@ impl Failure {
             ""
         }
     }
+}
+
+/// Answers for a service that did not, or ends the connection of a client that left.
+pub(super) async fn fail<S: Stream>(
+    client: &mut Client<S>,
+    exchange: Exchange,
+    failure: Failure,
+    shard: &Shard<S>,
+) -> Done {
+    let service = exchange.ticket.service();
+    let early = exchange.facts.handshake.is_some() && !client.reader.is_quiet();
+    let Exchange {
+        out,
+        mut facts,
+        body: pending,
+        withheld,
+        ..
+    } = exchange;
+    shard.buffers.put(out);
+    facts.keep_alive &= !early;
+    if let Some(event) = failure.event() {
+        shard.count(|core| core.upstream(service, event));
+    }
+    let snapshot = shard.snapshot();
+    let name = snapshot
+        .rules
+        .config
+        .services
+        .get(service)
+        .map_or("", |s| s.name.as_str());
+    let reject = match failure.reject(name) {
+        Ok(reject) => reject,
+        Err(reason) => {
+            return Done {
+                facts,
+                status: None,
+                keep: Err(reason),
+            };
+        }
+    };
+    // That the service is left alone was said once; a line per request would say nothing more.
+    if reject.status >= 500 && !matches!(failure, Failure::LeftAlone(_)) {
+        shard.warn(name, &reject, failure.detail());
+    }
+    let answer = Answer {
+        facts,
+        content: Content::Reject(reject),
+        pending,
+        withheld,
+    };
+    let mut done = send(client, answer, shard).await;
+    if done.keep.is_err() && matches!(failure, Failure::Body(Cut::Source(_))) {
+        done.keep = Err(CloseReason::BodyTimeout);
+    }
+    done
 }

@@ -3,20 +3,20 @@
 //! twice; an upstream connection goes back to the pool only after a complete answer with nothing unread; once the client's
 //! head is out, a failure shows as a broken message and never as a complete one.
 
-use super::answer::{Answer, Content, Done, send};
+use super::answer::Done;
 use super::connection::Client;
 use super::decide::Exchange;
 use super::download::{Answered, Ended, download};
 use super::endpoints::Asked;
-use super::failure::Failure;
+use super::failure::{Failure, fail};
 use super::progress::Progress;
 use super::relay::{Cut, Pace};
 use super::shard::Shard;
 use super::tunnel::Tunnel;
 use super::upload::upload;
 use super::upstream::{Upstream, lease};
-use crate::metrics::{CloseReason, UpstreamEvent};
-use crate::net::{Broken, Reader, Stream, Writer, race};
+use crate::metrics::CloseReason;
+use crate::net::{Broken, Stream, Writer, race};
 
 /// What an exchange came to.
 #[allow(
@@ -77,11 +77,9 @@ pub(super) async fn forward<S: Stream>(
             Ended::Unanswered(failure)
                 if died.is_none()
                     && exchange.body.moved() == body_begun
-                    && may_resend(failure, &upstream, exchange.idempotent, shard, service) =>
+                    && failure.may_resend(exchange.idempotent, &upstream, asked, shard) =>
             {
-                let outcome = failure.outcome(upstream.reused);
-                shard.report(service, asked.address, outcome, failure.what());
-                shard.count(|core| core.upstream(service, UpstreamEvent::Retried));
+                shard.failed_once(asked, failure.outcome(upstream.reused), failure);
                 exchange.out.rewind();
                 died = Some(asked.address);
             }
@@ -99,30 +97,6 @@ pub(super) async fn forward<S: Stream>(
                 });
             }
         }
-    }
-}
-
-/// Whether a request whose connection died before the first byte of an answer may be sent once more: a pooled connection that its peer
-/// closed meanwhile (RUNTIME "Upstream pool"), or an endpoint that went down where there is another one. Where a byte of the request
-/// may have been read, only if sending it twice does nothing twice (RFC 9110 9.2.2).
-fn may_resend<S: Stream>(
-    failure: Failure,
-    upstream: &Upstream<S>,
-    idempotent: bool,
-    shard: &Shard<S>,
-    service: usize,
-) -> bool {
-    match failure {
-        Failure::Unsent => true,
-        Failure::Silent => idempotent && (upstream.reused || shard.endpoints.count(service) > 1),
-        Failure::HalfHead
-        | Failure::TimedOut
-        | Failure::Malformed(_)
-        | Failure::Interims
-        | Failure::ClientLeft(_)
-        | Failure::Body(_)
-        | Failure::NoUpstream(_)
-        | Failure::LeftAlone(_) => false,
     }
 }
 
@@ -242,61 +216,6 @@ fn finish<S: Stream>(exchange: Exchange, answered: Answered, shard: &Shard<S>) -
         status: Some(answered.status),
         keep: answered.keep,
     }
-}
-
-/// Answers for a service that did not, or ends the connection of a client that left.
-async fn fail<S: Stream>(
-    client: &mut Client<S>,
-    exchange: Exchange,
-    failure: Failure,
-    shard: &Shard<S>,
-) -> Done {
-    let service = exchange.ticket.service();
-    let early = exchange.facts.handshake.is_some() && !client.reader.is_quiet();
-    let Exchange {
-        out,
-        mut facts,
-        body: pending,
-        withheld,
-        ..
-    } = exchange;
-    shard.buffers.put(out);
-    facts.keep_alive &= !early;
-    if let Some(event) = failure.event() {
-        shard.count(|core| core.upstream(service, event));
-    }
-    let snapshot = shard.snapshot();
-    let name = snapshot
-        .rules
-        .config
-        .services
-        .get(service)
-        .map_or("", |s| s.name.as_str());
-    let reject = match failure.reject(name) {
-        Ok(reject) => reject,
-        Err(reason) => {
-            return Done {
-                facts,
-                status: None,
-                keep: Err(reason),
-            };
-        }
-    };
-    // That the service is left alone was said once; a line per request would say nothing more.
-    if reject.status >= 500 && !matches!(failure, Failure::LeftAlone(_)) {
-        shard.warn(name, &reject, failure.detail());
-    }
-    let answer = Answer {
-        facts,
-        content: Content::Reject(reject),
-        pending,
-        withheld,
-    };
-    let mut done = send(client, answer, shard).await;
-    if done.keep.is_err() && matches!(failure, Failure::Body(Cut::Source(_))) {
-        done.keep = Err(CloseReason::BodyTimeout);
-    }
-    done
 }
 
 fn response_ms<S: Stream>(service: usize, shard: &Shard<S>) -> u64 {

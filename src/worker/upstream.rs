@@ -157,7 +157,8 @@ pub(super) async fn lease<S: Stream>(
     died: Option<SocketAddr>,
     shard: &Shard<S>,
 ) -> Result<Upstream<S>, NoUpstream> {
-    let until_ms = now_ms::<S>() + shard.snapshot().rules.times.connect;
+    // Most leases need no clock: they find a connection.
+    let mut until_ms = None;
     let mut last_resort = died;
     let mut tried: Vec<SocketAddr> = died.into_iter().collect();
     let mut failure = NoUpstream::Unresolved;
@@ -176,7 +177,10 @@ pub(super) async fn lease<S: Stream>(
             upstream.load = Some(load);
             return Ok(upstream);
         }
-        let left_ms = until_ms.saturating_sub(now_ms::<S>());
+        let now_ms = now_ms::<S>();
+        let until_ms =
+            *until_ms.get_or_insert_with(|| now_ms + shard.snapshot().rules.times.connect);
+        let left_ms = until_ms.saturating_sub(now_ms);
         let untried = shard.endpoints.count(service).saturating_sub(tried.len());
         let share_ms = share(left_ms, untried);
         if share_ms == 0 {
