@@ -8,11 +8,14 @@
 )]
 
 mod support;
+mod support_tls;
 
+use std::io::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpStream};
 use std::time::Duration;
 
 use support::{Gateway, Plan, Upstream, Wire, gateway, until, upstream};
+use support_tls::{Authority, Secure, config};
 
 const GET: &str = "GET /api/v1/open/x HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -292,6 +295,28 @@ fn the_healthcheck_command_speaks_it_as_well() {
             .arg("healthcheck")
             .run();
         assert_eq!(check.code(), Some(0), "{}", check.stderr);
+    }
+}
+
+#[test]
+fn it_comes_in_the_clear_before_tls() {
+    let (up, authority) = (upstream(), Authority::new());
+    let issued = authority.issue(&["localhost"]);
+    let plan = plan(&up)
+        .file("own.crt", &issued.cert)
+        .file("own.key", &issued.key)
+        .env("TLS_CERT", "own.crt")
+        .env("TLS_KEY", "own.key");
+    let gw = start(&plan);
+    for header in [
+        b"PROXY TCP4 192.0.2.8 10.0.0.1 1000 443\r\n".to_vec(),
+        v2(0x21, Ipv4Addr::new(192, 0, 2, 8)),
+    ] {
+        let mut secure = Secure::to(gw.port, "localhost", &config(&authority, None));
+        // Nothing of TLS has been sent yet.
+        secure.0.sock.write_all(&header).unwrap();
+        assert!(secure.ask(GET).starts_with("HTTP/1.1 200 "));
+        assert_eq!(client(&up), "192.0.2.8");
     }
 }
 
