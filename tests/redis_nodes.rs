@@ -227,3 +227,30 @@ fn a_busy_key_costs_hardly_a_call_per_hundred_requests() {
         assert!(per_hundred <= 2.0, "{per_hundred} calls per hundred");
     });
 }
+
+#[test]
+fn a_node_that_starts_with_other_limits_brings_them_to_all() {
+    steady(|| {
+        let (up, server) = (upstream(), Server::start());
+        let plan = shared(scarce(10, 0), &up, &server);
+        let old = nodes(&plan, 1);
+        let ask = old[0].get("/api/v1/x").bearer(&token().org(1));
+        assert_eq!(ask.send().number("x-ratelimit-limit"), 1);
+        let new = nodes(&plan.clone().env("RATE_LIMIT_RPM", 50), 1);
+        until("the older node has heard of them", || {
+            ask.send().number("x-ratelimit-limit") == 50
+        });
+        // One that starts later with the same values changes nothing.
+        let same = nodes(&plan.env("RATE_LIMIT_RPM", 50), 1);
+        for gw in [&old[0], &new[0], &same[0]] {
+            let answer = gw.get("/api/v1/x").bearer(&token().org(2)).send();
+            assert_eq!(answer.number("x-ratelimit-limit"), 50);
+        }
+        let version: u64 = redis::cmd("HGET")
+            .arg("rl:cfg")
+            .arg("ver")
+            .query(&mut server.connect())
+            .unwrap();
+        assert_eq!(version, 2);
+    });
+}

@@ -202,6 +202,12 @@ impl Task {
 
     fn find(&mut self, link: Link, nodes: u32) {
         self.nodes = nodes.max(self.store.nodes_min);
+        if !self.introduced {
+            // The others ask what the limits are now; a missed message costs until their next call of a key that knows.
+            self.introduced = true;
+            let link = link.clone();
+            tokio::spawn(async move { link.publish("limits").await });
+        }
         self.link = Some(link);
         self.exchange.put_back();
         self.state.put_redis(true);
