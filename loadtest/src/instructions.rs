@@ -23,7 +23,8 @@ pub(crate) struct Options {
 /// Runs the path `requests` times, after once to warm the token's cache and the limiter's slots.
 pub(crate) fn run(options: &Options) -> io::Result<()> {
     let config = configured()?;
-    let rules = Rules::new(Arc::clone(&config)).map_err(|_| io::Error::other("the rules are refused"))?;
+    let rules =
+        Rules::new(Arc::clone(&config)).map_err(|_| io::Error::other("the rules are refused"))?;
     let node = limit::Node::new(config::limit_settings(&config));
     let mut checks = Checks {
         limits: limit::Core::new(node, 0),
@@ -33,6 +34,7 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
             per_organization_max: 0,
         })),
         tokens: identity::Cache::new(),
+        heard: None,
     };
     let head = head()?;
     let client = IpAddr::from([192, 0, 2, 1]);
@@ -46,13 +48,24 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
     if !admitted {
         return Err(io::Error::other("a request was not admitted"));
     }
-    println!("{} requests of {} bytes, {} bytes written for each", options.requests, head.len(), out.len());
+    println!(
+        "{} requests of {} bytes, {} bytes written for each",
+        options.requests,
+        head.len(),
+        out.len()
+    );
     Ok(())
 }
 
 /// What is counted: a symbol of its own.
 #[inline(never)]
-fn one_request(head: &[u8], client: IpAddr, rules: &Rules, checks: &mut Checks, out: &mut Vec<u8>) -> bool {
+fn one_request(
+    head: &[u8],
+    client: IpAddr,
+    rules: &Rules,
+    checks: &mut Checks,
+    out: &mut Vec<u8>,
+) -> bool {
     admitted_and_written(head, client, rules, checks, out)
 }
 
@@ -94,7 +107,8 @@ fn configured() -> io::Result<Arc<Config>> {
     ] {
         sources.environment.push((name.into(), value.into()));
     }
-    let loaded = Config::from_sources(&sources).map_err(|_| io::Error::other("the settings are refused"))?;
+    let loaded =
+        Config::from_sources(&sources).map_err(|_| io::Error::other("the settings are refused"))?;
     Ok(Arc::new(loaded.config))
 }
 
