@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use rustls::client::UnbufferedClientConnection;
-use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
 };
-use rustls::{ClientConfig, CommonState, Error, HandshakeKind, ServerConfig};
+use rustls::{CommonState, Error, HandshakeKind, ServerConfig};
 
 use super::buffer::{Buf, LARGE_BYTES, Pool, SMALL_BYTES};
+use super::secure::Secure;
 
 /// Ciphertext that may wait for the rest of its record or handshake message. A record has at most 18 KB (RFC 8446 5.2, RFC 5246
 /// 6.2.3), a handshake message 64 KB (rustls); more is no honest peer.
@@ -63,20 +63,6 @@ fn pooled(bytes: usize) -> Buf {
 
 pub(super) fn put(buf: Buf) {
     POOL.with(|pool| pool.put(buf));
-}
-
-/// How a service is to be spoken to over TLS: whom to trust, and the name that its certificate must have.
-#[derive(Debug, Clone)]
-pub struct Secure {
-    config: Arc<ClientConfig>,
-    name: ServerName<'static>,
-}
-
-impl Secure {
-    /// A way to the service of this name.
-    pub fn new(config: Arc<ClientConfig>, name: ServerName<'static>) -> Self {
-        Self { config, name }
-    }
 }
 
 /// Both halves of a connection share it.
