@@ -158,10 +158,7 @@ fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError
             addresses.collect(),
         ))),
     };
-    shared.state.put_driver(match driver {
-        net::Driver::IoUring(_) => metrics::Driver::IoUring,
-        net::Driver::Epoll => metrics::Driver::Epoll,
-    });
+    shared.state.put_driver(told(driver));
     let format = match config.log.format {
         LogFormat::Text => access_log::Format::Text,
         LogFormat::Json => access_log::Format::Json,
@@ -225,6 +222,14 @@ fn presence_bounds(config: &Config, descriptors: usize) -> Bounds {
             .unwrap_or(descriptors.saturating_sub(DESCRIPTORS_RESERVED) * 9 / 10),
         per_address_max: connections_per_address_max,
         per_organization_max: in_flight_per_organization_max,
+    }
+}
+
+/// The driver as health and metrics name it.
+fn told(driver: net::Driver) -> metrics::Driver {
+    match driver {
+        net::Driver::IoUring(_) => metrics::Driver::IoUring,
+        net::Driver::Epoll => metrics::Driver::Epoll,
     }
 }
 

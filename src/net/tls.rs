@@ -36,7 +36,7 @@ const FITS_LARGE: usize = LARGE_BYTES - 1024;
 /// A reader with less room than this waits with a small buffer: a tunnel may wait for hours.
 const WAITING_ROOM: usize = 512;
 
-/// What such a reader waits with.
+/// Its buffer.
 const WAITING_BYTES: usize = 1024;
 
 const _: () = assert!(PIECE_BYTES_MAX + 4 * RECORD_FRAME_BYTES <= LARGE_BYTES);
@@ -53,11 +53,14 @@ pub(super) fn shrink() {
 }
 
 fn pooled(bytes: usize) -> Buf {
-    match bytes {
-        0..=WAITING_BYTES => Buf::with_capacity(WAITING_BYTES),
-        ..=SMALL_BYTES => POOL.with(Pool::small),
-        ..=LARGE_BYTES => POOL.with(Pool::large),
-        _ => Buf::with_capacity(INCOMING_BYTES_MAX),
+    if bytes <= WAITING_BYTES {
+        Buf::with_capacity(WAITING_BYTES)
+    } else if bytes <= SMALL_BYTES {
+        POOL.with(Pool::small)
+    } else if bytes <= LARGE_BYTES {
+        POOL.with(Pool::large)
+    } else {
+        Buf::with_capacity(INCOMING_BYTES_MAX)
     }
 }
 
@@ -77,7 +80,7 @@ pub(super) struct Session {
     certificate: OnceCell<String>,
 }
 
-/// A boxed connection has some kilobytes less to be moved around.
+/// Boxed: less to be moved.
 enum Side {
     Server(Box<UnbufferedServerConnection>),
     Client(Box<UnbufferedClientConnection>),
@@ -233,7 +236,7 @@ impl Session {
         core.plain.is_empty() && core.incoming.is_empty() && core.end.is_none()
     }
 
-    /// Nothing of the peer's is held here: a reader that is told to wait again has lost nothing.
+    /// Nothing of the peer's is held here.
     pub(super) fn is_drained(&self) -> bool {
         let core = self.core.borrow();
         core.plain.is_empty() && core.incoming.is_empty()
@@ -395,7 +398,6 @@ impl Io<'_, '_> {
                 }
             },
             ConnectionState::EncodeTlsData(mut data) => {
-                // It is asked for its size first: nothing is written into no room.
                 let size = match data.encode(&mut []) {
                     Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) => {
                         required_size
@@ -406,7 +408,6 @@ impl Io<'_, '_> {
                 Step::Again
             }
             ConnectionState::TransmitTlsData(data) => {
-                // It stands in `outgoing`, and everything else goes behind it.
                 data.done();
                 Step::Again
             }
@@ -494,8 +495,6 @@ impl Io<'_, '_> {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session")
-            .field("open", &self.open)
-            .finish_non_exhaustive()
+        f.write_str("Session")
     }
 }
