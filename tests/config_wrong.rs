@@ -76,7 +76,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("HANDSHAKE_TIMEOUT", "0", "seconds"),
     ("TLS_CERT", ",", "one or more names"),
     ("TLS_KEY", ",", "one or more names"),
-    ("TLS_CLIENT_CA", "ca.pem", "without TLS_CERT"),
+    ("TLS_CLIENT_CA", "ca.pem", "a file that can be read"),
     ("TLS_CLIENT_AUTH", "maybe", "optional or required"),
     ("UPSTREAM_CA", "/none.pem", "cannot be read"),
     ("TUNNEL_IDLE_TIMEOUT", "0", "seconds"),
