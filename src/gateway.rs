@@ -134,10 +134,7 @@ fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError
     let driver = net::detect();
     announce(config, &rules, address, driver);
     let shared = shared(config, rules, descriptors);
-    shared.state.put_driver(match driver {
-        net::Driver::IoUring(_) => metrics::Driver::IoUring,
-        net::Driver::Epoll => metrics::Driver::Epoll,
-    });
+    shared.state.put_driver(told(driver));
     let format = match config.log.format {
         LogFormat::Text => access_log::Format::Text,
         LogFormat::Json => access_log::Format::Json,
@@ -230,6 +227,14 @@ fn presence_bounds(config: &Config, descriptors: usize) -> Bounds {
             .unwrap_or(descriptors.saturating_sub(DESCRIPTORS_RESERVED) * 9 / 10),
         per_address_max: connections_per_address_max,
         per_organization_max: in_flight_per_organization_max,
+    }
+}
+
+/// The driver as health and metrics name it.
+fn told(driver: net::Driver) -> metrics::Driver {
+    match driver {
+        net::Driver::IoUring(_) => metrics::Driver::IoUring,
+        net::Driver::Epoll => metrics::Driver::Epoll,
     }
 }
 

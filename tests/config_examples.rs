@@ -75,6 +75,8 @@ fn dotenv_example_is_valid_once_it_has_a_secret() {
     let all: String = DOTENV
         .lines()
         .filter_map(assignment)
+        // Files of certificates are read, and no example's are there.
+        .filter(|(name, _)| !name.ends_with("_CA") && !matches!(&**name, "TLS_CERT" | "TLS_KEY"))
         .map(|(name, value)| format!("{name}={value}\n"))
         .collect();
     let all = all

@@ -73,6 +73,12 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     ("MAX_CONNECTIONS_PER_IP", "many", "must be a whole number"),
     ("STREAM_IDLE_TIMEOUT", "soon", "seconds"),
+    ("HANDSHAKE_TIMEOUT", "0", "seconds"),
+    ("TLS_CERT", ",", "one or more names"),
+    ("TLS_KEY", ",", "one or more names"),
+    ("TLS_CLIENT_CA", "ca.pem", "a file that can be read"),
+    ("TLS_CLIENT_AUTH", "maybe", "optional or required"),
+    ("UPSTREAM_CA", "/none.pem", "cannot be read"),
     ("TUNNEL_IDLE_TIMEOUT", "0", "seconds"),
     ("MAX_IN_FLIGHT_PER_ORG", "-1", "must be a whole number"),
     (

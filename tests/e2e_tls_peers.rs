@@ -159,7 +159,7 @@ fn whatever_is_wrong_with_the_files_is_said_at_once() {
     for (name, value, part) in [
         ("TLS_CERT", "one.crt", "TLS_KEY is not set"),
         ("TLS_KEY", "two.key", "TLS_CERT is not set"),
-        ("TLS_CLIENT_CA", "no.pem", "without TLS_CERT"),
+        ("TLS_CLIENT_CA", ".env", "a file that can be read"),
         ("TLS_CLIENT_AUTH", "maybe", "optional or required"),
         ("HANDSHAKE_TIMEOUT", "0", "HANDSHAKE_TIMEOUT"),
     ] {

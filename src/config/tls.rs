@@ -9,7 +9,14 @@ use crate::tls::{self, ClientAuth, Files};
 pub(super) fn edge(reader: &mut Reader) -> Option<Option<Files>> {
     let certificates = reader.read_optional("TLS_CERT", parse::names);
     let keys = reader.read_optional("TLS_KEY", parse::names);
-    let client_ca = reader.read_optional("TLS_CLIENT_CA", |text| Ok(text.to_owned()));
+    let read = reader.settled.read;
+    let client_ca = reader.read_optional("TLS_CLIENT_CA", |text| {
+        let found = read(std::path::Path::new(text));
+        found.map_or_else(
+            |error| Err(format!("a file that can be read: {error}")),
+            |_| Ok(text.to_owned()),
+        )
+    });
     let auth = reader.read("TLS_CLIENT_AUTH", |text| {
         match text.to_ascii_lowercase().as_str() {
             "optional" => Ok(ClientAuth::Optional),

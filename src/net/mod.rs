@@ -8,6 +8,7 @@ pub mod clock;
 mod heap;
 mod listen;
 mod runtime;
+mod secure;
 mod stream;
 mod sweep;
 mod tcp;
@@ -28,8 +29,8 @@ pub use runtime::{
     Caught, Driver, catch_panic, descriptors_raised, detect, pin_to_core, race, run, sleep_ms,
     spawn, told_within, usable_cpus, within,
 };
+pub use secure::Secure;
 pub use stream::{Bell, Broken, Clock, Reader, Signal, Stream, Sweeping, Writer};
 pub use sweep::{PARK_AFTER_MS, Sweep};
 pub use tcp::{Tcp, TcpParked, TcpReader, TcpWriter};
-pub use tls::Secure;
 pub use tls_io::{Greeting, Unshaken};

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::Buf;
-use super::tls::Secure;
+use super::secure::Secure;
 use super::tls_io::{Greeting, Unshaken};
 
 /// Why an operation did not do what was asked.

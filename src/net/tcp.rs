@@ -24,9 +24,10 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt}
 use super::Buf;
 use super::bell::TcpBell;
 use super::clock;
+use super::secure::Secure;
 use super::stream::{Broken, Clock, Reader, Stream, Writer};
 use super::sweep::{Sweep, Watch};
-use super::tls::{Secure, Session};
+use super::tls::Session;
 use super::tls_io::{self, Greeting, Unshaken};
 
 /// ECANCELED, which the runtime reports on both drivers.

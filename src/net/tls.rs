@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use rustls::client::UnbufferedClientConnection;
-use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
 };
-use rustls::{ClientConfig, CommonState, Error, HandshakeKind, ServerConfig};
+use rustls::{CommonState, Error, HandshakeKind, ServerConfig};
 
 use super::buffer::{Buf, LARGE_BYTES, Pool, SMALL_BYTES};
+use super::secure::Secure;
 
 /// Ciphertext that may wait for the rest of its record or handshake message. A record has at most 18 KB (RFC 8446 5.2, RFC 5246
 /// 6.2.3), a handshake message 64 KB (rustls); more is no honest peer.
@@ -36,7 +36,7 @@ const FITS_LARGE: usize = LARGE_BYTES - 1024;
 /// A reader with less room than this waits with a small buffer: a tunnel may wait for hours.
 const WAITING_ROOM: usize = 512;
 
-/// What such a reader waits with.
+/// Its buffer.
 const WAITING_BYTES: usize = 1024;
 
 const _: () = assert!(PIECE_BYTES_MAX + 4 * RECORD_FRAME_BYTES <= LARGE_BYTES);
@@ -68,20 +68,6 @@ pub(super) fn put(buf: Buf) {
     POOL.with(|pool| pool.put(buf));
 }
 
-/// How a service is to be spoken to over TLS: whom to trust, and the name that its certificate must have.
-#[derive(Debug, Clone)]
-pub struct Secure {
-    config: Arc<ClientConfig>,
-    name: ServerName<'static>,
-}
-
-impl Secure {
-    /// A way to the service of this name.
-    pub fn new(config: Arc<ClientConfig>, name: ServerName<'static>) -> Self {
-        Self { config, name }
-    }
-}
-
 /// Both halves of a connection share it.
 pub(super) struct Session {
     core: RefCell<Core>,
@@ -94,7 +80,7 @@ pub(super) struct Session {
     certificate: OnceCell<String>,
 }
 
-/// A boxed connection has some kilobytes less to be moved around.
+/// Boxed: less to be moved.
 enum Side {
     Server(Box<UnbufferedServerConnection>),
     Client(Box<UnbufferedClientConnection>),
@@ -250,7 +236,7 @@ impl Session {
         core.plain.is_empty() && core.incoming.is_empty() && core.end.is_none()
     }
 
-    /// Nothing of the peer's is held here: a reader that is told to wait again has lost nothing.
+    /// Nothing of the peer's is held here.
     pub(super) fn is_drained(&self) -> bool {
         let core = self.core.borrow();
         core.plain.is_empty() && core.incoming.is_empty()
@@ -412,7 +398,6 @@ impl Io<'_, '_> {
                 }
             },
             ConnectionState::EncodeTlsData(mut data) => {
-                // It is asked for its size first: nothing is written into no room.
                 let size = match data.encode(&mut []) {
                     Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) => {
                         required_size
@@ -423,7 +408,6 @@ impl Io<'_, '_> {
                 Step::Again
             }
             ConnectionState::TransmitTlsData(data) => {
-                // It stands in `outgoing`, and everything else goes behind it.
                 data.done();
                 Step::Again
             }
@@ -511,8 +495,6 @@ impl Io<'_, '_> {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session")
-            .field("open", &self.open)
-            .finish_non_exhaustive()
+        f.write_str("Session")
     }
 }

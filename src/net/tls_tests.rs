@@ -47,11 +47,13 @@ fn configured(versions: &[&'static SupportedProtocolVersion]) -> Pair {
         .expect("a pair");
     let mut roots = RootCertStore::empty();
     roots.add(cert.der().clone()).expect("an authority");
-    let client = ClientConfig::builder_with_provider(provider)
+    let mut client = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .expect("versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
+    // Each test counts on a handshake of the full kind.
+    client.resumption = rustls::client::Resumption::disabled();
     Pair {
         server: Arc::new(server),
         client: Arc::new(client),
