@@ -98,7 +98,7 @@ fn three_nodes_together_admit_one_bucket() {
         let mut count = 0;
         for round in 0..60 {
             let gw = &nodes[round % 3];
-            let source = [127, 0, 9, 2 + (round % 3) as u8];
+            let source = [127, 0, 9, 2 + u8::try_from(round % 3).unwrap()];
             count += admitted(&burst(gw, source, &gw.get("/api/v1/x").bearer(&token), 5));
         }
         // One token comes back per minute; what is leased to a node at the end may stay there.
@@ -152,7 +152,7 @@ fn all_keys_are_reset_at_once() {
         let nodes = nodes(&plan, 1);
         let gw = &nodes[0];
         let ask = |org: u32, count| {
-            let source = [127, 0, 9, 10 + org as u8];
+            let source = [127, 0, 9, 10 + u8::try_from(org).unwrap()];
             admitted(&burst(
                 gw,
                 source,

@@ -43,6 +43,10 @@ pub fn head_end(buf: &[u8], scanned: &mut usize, max: usize) -> Result<Option<us
     if buf.starts_with(TLS_HELLO) {
         return Err(Fault::TlsHello);
     }
+    if buf == b"\x16" {
+        // Either that or rubbish: the next byte tells.
+        return Ok(None);
+    }
     let lead = leading_line(buf)?;
     // The end may have begun in what was searched before: three of its four bytes.
     let from = scanned.saturating_sub(3).max(lead);
