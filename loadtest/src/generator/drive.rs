@@ -133,7 +133,7 @@ impl<'a> Drive<'a> {
         let mut events = [MaybeUninit::<epoll::Event>::uninit(); EVENTS_MAX];
         let timeout = Timespec {
             tv_sec: 0,
-            tv_nsec: i64::try_from(pause).unwrap_or(0).into(),
+            tv_nsec: i64::try_from(pause).unwrap_or(0),
         };
         let ready = match epoll::wait(&self.epoll, &mut events, Some(&timeout)) {
             Ok((ready, _)) => ready,
