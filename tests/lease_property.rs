@@ -9,6 +9,10 @@
     clippy::cast_possible_truncation,
     reason = "a test may fail loudly"
 )]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the seed comes from the environment or from the clock"
+)]
 
 mod redis_support;
 
@@ -71,7 +75,7 @@ fn run(
         for _ in 0..20 + random.below(150) {
             fleet.idle(random.below(2 * gap.min(2 * SECOND)));
             let at = random.index(fleet.members());
-            fleet.request(at, random.below(keys) as u8, cost);
+            fleet.request(at, u8::try_from(random.below(keys)).unwrap(), cost);
         }
         // The store's end of a lease is where a mistake would show.
         let end = fleet.lease_end(0).filter(|_| random.below(2) == 0);

@@ -71,7 +71,7 @@ fn ask_from(gw: &Gateway, source: [u8; 4], org: u32) -> u16 {
 }
 
 fn ask(gw: &Gateway, org: u32) -> u16 {
-    ask_from(gw, [127, 0, 10, org as u8], org)
+    ask_from(gw, [127, 0, 10, u8::try_from(org).unwrap()], org)
 }
 
 fn admitted(gw: &Gateway, org: u32, count: usize) -> usize {

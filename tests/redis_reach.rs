@@ -27,7 +27,7 @@ fn connected(gw: &Gateway) {
 }
 
 fn admitted(gw: &Gateway, org: u32, count: usize) -> usize {
-    let source = [127, 0, 11, org as u8];
+    let source = [127, 0, 11, u8::try_from(org).unwrap()];
     let ask = gw.get("/api/v1/x").bearer(&token().org(org));
     let answers = burst(gw, source, &ask, count);
     answers.iter().filter(|answer| answer.status == 200).count()
