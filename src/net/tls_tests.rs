@@ -270,11 +270,15 @@ fn an_end_without_a_goodbye_is_a_failure_unless_the_connection_idles() {
             for (idle, expected) in [(false, Err(Broken::Failed)), (true, Ok(0))] {
                 let ((mut reader, _writer), peer) = shaken(&pair, |mut client| {
                     client.write_all(b"hello").expect("written");
+                    // Closing would be a reset if the server's tickets were unread then.
+                    let write = std::net::Shutdown::Write;
+                    client.sock.shutdown(write).expect("an end");
+                    client
                 })
                 .await;
                 let (read, mut buf) = reader.read(Buf::with_capacity(5), soon(5_000)).await;
                 assert_eq!(read, Ok(5));
-                peer.join().expect("a peer");
+                let _open = peer.join().expect("a peer");
                 buf.clear();
                 reader.idle(idle);
                 assert_eq!(reader.read(buf, soon(5_000)).await.0, expected);
