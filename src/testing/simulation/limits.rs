@@ -71,6 +71,7 @@ const fn row(
 use Sees::{Answer, End, EndBehind, Nothing};
 use Service::{Floods, Says, Silent, Unreachable};
 
+const HANDSHAKE: (&str, u64) = ("HANDSHAKE_TIMEOUT", 10);
 const HEAD: (&str, u64) = ("HEAD_TIMEOUT", 10);
 const IDLE: (&str, u64) = ("IDLE_TIMEOUT", 75);
 const BODY: (&str, u64) = ("BODY_TIMEOUT", 30);
@@ -88,6 +89,8 @@ const GET: &str = "GET /api/v1/open/x HTTP/1.1\r\nHost: a\r\n\r\n";
 // One row a line, however long: a table is read down its columns.
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
+    row("a handshake that does not begin", HANDSHAKE, "", Silent, End, "tls_handshake"),
+    row("a handshake that stops", HANDSHAKE, "hello", Silent, End, "tls_handshake"),
     row("a head that does not end", HEAD, "GET / HTTP/1.1\r\nHost", Silent, Answer(408), "head_timeout"),
     row("a head of one byte", HEAD, "G", Silent, Answer(408), "head_timeout"),
     row("a second head that does not end", HEAD, "GET /health HTTP/1.1\r\nHost: a\r\n\r\nGET", Silent, Answer(408), "head_timeout"),
@@ -188,11 +191,16 @@ fn status(bytes: &[u8]) -> Option<u16> {
 fn check(row: &'static Row) {
     let world = World::begin(1);
     let (name, seconds) = row.limit;
-    let defaults = [HEAD, IDLE, BODY, CONNECT, RESPONSE, ANALYZER, READ, WRITE];
+    let defaults = [
+        HANDSHAKE, HEAD, IDLE, BODY, CONNECT, RESPONSE, ANALYZER, READ, WRITE,
+    ];
     let settings = defaults.map(|(name, seconds)| (name, seconds.to_string()));
     let mut settings = settings.to_vec();
     settings.push(("PUBLIC_PATHS", "/api/v1/open/*,/analyzer/open/*".to_owned()));
     let stage = Rc::new(Stage::new(&configured(&settings), 100));
+    if row.limit == HANDSHAKE {
+        world.handshake_bytes.set(8);
+    }
     world.listen(Rc::new(|_: SocketAddr| {
         if let Service::Unreachable = row.service {
             return Connecting::Never;

@@ -12,7 +12,7 @@ use super::bell::{Parked, SimulatedBell};
 use super::sweep::{Sweep, Watch};
 use super::wire::{Connecting, End, Found};
 use super::world::{sleep_ms, stumble, world};
-use crate::net::{Broken, Buf, Clock, Reader, Stream, Writer};
+use crate::net::{Broken, Buf, Clock, Greeting, Reader, Stream, Unshaken, Writer};
 
 /// Connections of a simulated run.
 pub(super) struct Simulated;
@@ -96,6 +96,22 @@ impl Stream for Simulated {
 
     fn wake(parked: Parked) -> io::Result<(SimulatedReader, SimulatedWriter)> {
         Ok(adopt(parked.wake()))
+    }
+
+    async fn greet(
+        reader: &mut SimulatedReader,
+        _writer: &mut SimulatedWriter,
+        deadline_ms: u64,
+    ) -> Result<Greeting, Unshaken> {
+        let mut left = world().handshake_bytes.get();
+        while left > 0 {
+            let read = reader.read(Buf::with_capacity(left), deadline_ms).await.0;
+            match read.map_err(Unshaken::Broken)? {
+                0 => return Err(Unshaken::Left),
+                count => left -= count.min(left),
+            }
+        }
+        Ok(Greeting::Plain)
     }
 
     async fn connect(

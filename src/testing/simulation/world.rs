@@ -47,6 +47,8 @@ pub(super) struct World {
     failure: RefCell<Option<String>>,
     listener: RefCell<Option<Listener>>,
     pub(super) sweep: Rc<Sweep>,
+    /// Bytes of a handshake that connections begin with; 0: none, as on a plain port.
+    pub(super) handshake_bytes: Cell<usize>,
     /// Mixes every step: equal for equal runs.
     trace: Cell<u64>,
 }
@@ -91,6 +93,7 @@ impl World {
             failure: RefCell::default(),
             listener: RefCell::default(),
             sweep: Rc::default(),
+            handshake_bytes: Cell::new(0),
             trace: Cell::new(seed),
         });
         WORLD.with(|place| place.replace(Some(Rc::clone(&world))));
