@@ -118,14 +118,15 @@ impl Name {
             9 if folded_eq(name, b"x-real-ip") => return Self::XRealIp,
             9 => (b"x-user-id", Self::XUserId),
             11 => (b"x-user-role", Self::XUserRole),
-            12 => (b"x-request-id", Self::XRequestId),
+            12 if folded_eq(name, b"x-request-id") => return Self::XRequestId,
             15 if folded_eq(name, b"x-forwarded-for") => return Self::XForwardedFor,
             15 if folded_eq(name, b"x-response-time") => return Self::XResponseTime,
             16 if folded_eq(name, b"x-forwarded-host") => return Self::XForwardedHost,
             17 if folded_eq(name, b"x-forwarded-proto") => return Self::XForwardedProto,
             17 if folded_eq(name, b"x-organization-id") => return Self::XOrganizationId,
             18 if folded_eq(name, b"x-forwarded-prefix") => return Self::XForwardedPrefix,
-            13.. => return Self::extension_family(name),
+            // From 12 on: the family's name alone, with nothing behind its last hyphen, is one of it.
+            12.. => return Self::extension_family(name),
             _ => return Self::Other,
         };
         if folded_eq(name, full) {

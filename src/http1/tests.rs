@@ -55,6 +55,8 @@ fn names() {
         ("X-Forwarded_Prefix", Name::XForwardedPrefix),
         ("X-Forwarded-Port", Name::XForwardedOther),
         ("x_forwarded_server", Name::XForwardedOther),
+        ("X-Forwarded-", Name::XForwardedOther),
+        ("x_ratelimit_", Name::XRateLimit),
         ("X-Forwarded", Name::Other),
         ("Forwarded", Name::Forwarded),
         ("X-Real-IP", Name::XRealIp),
