@@ -10,12 +10,20 @@
 mod support;
 mod support_tls;
 
+use std::sync::Arc;
+
 use base64::Engine as _;
+use rcgen::DnType;
+use rustls::ClientConfig;
 use support::{Plan, Upstream, gateway, upstream};
 use support_tls::{Authority, Issued, Secure, config, der};
 
 const FORGED: &str = "GET /api/v1/open/x HTTP/1.1\r\nHost: localhost\r\nClient-Cert: :AAAA:\r\n\
-    client_cert: :AAAA:\r\nClient-Cert-Chain: :AAAA:\r\n\r\n";
+    client_cert: :AAAA:\r\nClient-Cert-Chain: :AAAA:\r\nX-Client-Cert-Subject: CN=root\r\n\
+    x_client_cert-subject: CN=root\r\n\r\n";
+
+/// rcgen's names begin with a common name of its own, which is replaced.
+const SUBJECT: &str = "O=Example\\, Inc.,CN=device-7\\0D\\0AX-User-ID: 1";
 
 fn plan(up: &Upstream) -> Plan {
     gateway()
@@ -34,7 +42,11 @@ fn edge(plan: Plan, issued: &Issued) -> Plan {
 #[test]
 fn a_client_certificate_reaches_the_service_and_an_inbound_copy_does_not() {
     let (up, ca, clients) = (upstream(), Authority::new(), Authority::new());
-    let known = clients.issue(&["client.test"]);
+    let known = clients.issue_as(&["client.test"], |params| {
+        let name = &mut params.distinguished_name;
+        name.push(DnType::OrganizationName, "Example, Inc.");
+        name.push(DnType::CommonName, "device-7\r\nX-User-ID: 1");
+    });
     let stranger = Authority::new().issue(&["client.test"]);
     for required in [true, false] {
         let gw = edge(plan(&up), &ca.issue(&["localhost"]))
@@ -45,18 +57,31 @@ fn a_client_certificate_reaches_the_service_and_an_inbound_copy_does_not() {
                 if required { "required" } else { "optional" },
             )
             .start();
-        let ask = |own: Option<&Issued>| {
-            Secure::to(gw.port, "localhost", &config(&ca, own)).try_ask(FORGED)
-        };
+        let ask_with =
+            |config: &Arc<ClientConfig>| Secure::to(gw.port, "localhost", config).try_ask(FORGED);
+        let ask = |own: Option<&Issued>| ask_with(&config(&ca, own));
         let expected = base64::engine::general_purpose::STANDARD.encode(der(&known));
-        assert!(ask(Some(&known)).unwrap().contains("200 OK"));
-        let seen = up.last();
-        assert_eq!(
-            seen.field("client-cert"),
-            Some(format!(":{expected}:").as_str())
-        );
-        assert_eq!(seen.field("client-cert-chain"), None);
-        assert_eq!(seen.field("client_cert"), None);
+        // The second time its ticket speaks for it.
+        let same = config(&ca, Some(&known));
+        for _ in 0..2 {
+            assert!(ask_with(&same).unwrap().contains("200 OK"));
+            let seen = up.last();
+            assert_eq!(
+                seen.field("client-cert"),
+                Some(format!(":{expected}:").as_str())
+            );
+            assert_eq!(seen.field("x-client-cert-subject"), Some(SUBJECT));
+            for name in [
+                "client-cert-chain",
+                "client_cert",
+                "x_client_cert-subject",
+                "x-user-id",
+            ] {
+                assert_eq!(seen.field(name), None, "{name}");
+            }
+        }
+        let resumed = gw.metric("dbpower_tls_handshakes_total", &["kind=\"resumed\""]);
+        assert_eq!(resumed, 1.0);
         up.forget();
         assert!(
             ask(Some(&stranger)).is_err(),
@@ -66,6 +91,7 @@ fn a_client_certificate_reaches_the_service_and_an_inbound_copy_does_not() {
             Ok(answer) => {
                 assert!(!required && answer.contains("200 OK"), "{answer}");
                 assert_eq!(up.only().field("client-cert"), None);
+                assert_eq!(up.only().field("x-client-cert-subject"), None);
             }
             Err(_) => assert!(required && up.requests().is_empty()),
         }

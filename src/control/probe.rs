@@ -22,6 +22,7 @@ use tokio_rustls::TlsConnector;
 use super::resolve::{self, Book, Names, News};
 use crate::config::{self, Config, Service};
 use crate::metrics::State;
+use crate::tls::distrust;
 
 /// How often services are probed, and how long a probe may take, connect included.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +42,7 @@ pub(super) const PACE: Pace = Pace {
 enum Trouble {
     NoAddress,
     Connect(std::io::ErrorKind),
-    Untrusted,
+    Untrusted(&'static str),
     TooSlow,
     Broken,
     Status(u16),
@@ -52,7 +53,7 @@ impl fmt::Display for Trouble {
         match self {
             Self::NoAddress => write!(f, "its name has no address"),
             Self::Connect(kind) => write!(f, "cannot connect: {kind}"),
-            Self::Untrusted => write!(f, "its TLS handshake failed"),
+            Self::Untrusted(why) => write!(f, "{why}"),
             Self::TooSlow => write!(f, "no answer in time"),
             Self::Broken => write!(f, "the answer is not HTTP or broke off"),
             Self::Status(status) => write!(f, "it answered {status}"),
@@ -242,9 +243,10 @@ async fn ask(
         return exchange(service, stream).await;
     };
     let name = service.host().to_owned().try_into();
-    let name = name.map_err(|_| Trouble::Untrusted)?;
+    let name = name.map_err(|_| Trouble::Untrusted("its name is none for a certificate"))?;
     let stream = tls.connect(name, stream).await;
-    exchange(service, stream.map_err(|_| Trouble::Untrusted)?).await
+    let stream = stream.map_err(|error| Trouble::Untrusted(distrust(&error)))?;
+    exchange(service, stream).await
 }
 
 async fn exchange<S>(service: &Service, stream: S) -> Result<(), Trouble>

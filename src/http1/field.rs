@@ -33,7 +33,7 @@ pub enum Name {
     Forwarded,
     XRealIp,
     TrueClientIp,
-    /// `Client-Cert` or `Client-Cert-Chain` (RFC 9440).
+    /// `Client-Cert` or `Client-Cert-Chain` (RFC 9440), or `X-Client-Cert-Subject`.
     ClientCert,
     XUserId,
     XOrganizationId,
@@ -125,6 +125,7 @@ impl Name {
             17 if folded_eq(name, b"x-forwarded-proto") => return Self::XForwardedProto,
             17 if folded_eq(name, b"x-organization-id") => return Self::XOrganizationId,
             18 if folded_eq(name, b"x-forwarded-prefix") => return Self::XForwardedPrefix,
+            21 if folded_eq(name, b"x-client-cert-subject") => return Self::ClientCert,
             // From 12 on: the family's name alone, with nothing behind its last hyphen, is one of it.
             12.. => return Self::extension_family(name),
             _ => return Self::Other,

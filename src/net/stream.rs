@@ -10,6 +10,7 @@ use std::rc::Rc;
 use super::Buf;
 use super::secure::Secure;
 use super::tls_io::{Greeting, Unshaken};
+use crate::tls::Proved;
 
 /// Why an operation did not do what was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,8 +152,8 @@ pub trait Reader: 'static {
     /// and a read on it may come back as [`Broken::Parked`].
     fn idle(&self, idle: bool);
 
-    /// The certificate that the peer has proved to own, base64 of its DER.
-    fn certificate(&self) -> Option<&str> {
+    /// The certificate that the peer has proved to own.
+    fn proved(&self) -> Option<&Proved> {
         None
     }
 

@@ -29,6 +29,7 @@ use super::stream::{Broken, Clock, Reader, Stream, Writer};
 use super::sweep::{Sweep, Watch};
 use super::tls::Session;
 use super::tls_io::{self, Greeting, Unshaken};
+use crate::tls::Proved;
 
 /// ECANCELED, which the runtime reports on both drivers.
 fn is_cancelled(error: &io::Error) -> bool {
@@ -348,8 +349,8 @@ impl Reader for TcpReader {
         self.registration.watch.idle(idle.then_some(now_ms));
     }
 
-    fn certificate(&self) -> Option<&str> {
-        self.session.as_ref()?.certificate()
+    fn proved(&self) -> Option<&Proved> {
+        self.session.as_ref()?.proved()
     }
 
     fn interject(&self, bytes: &[u8]) -> bool {

@@ -6,7 +6,6 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use base64::Engine as _;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
@@ -16,6 +15,7 @@ use rustls::{CommonState, Error, HandshakeKind, ServerConfig};
 
 use super::buffer::{Buf, LARGE_BYTES, Pool, SMALL_BYTES};
 use super::secure::Secure;
+use crate::tls::Proved;
 
 /// Ciphertext that may wait for the rest of its record or handshake message. A record has at most 18 KB (RFC 8446 5.2, RFC 5246
 /// 6.2.3), a handshake message 64 KB (rustls); more is no honest peer.
@@ -77,7 +77,7 @@ pub(super) struct Session {
     pub(super) reading: Cell<bool>,
     /// The handshake is done.
     open: Cell<bool>,
-    certificate: OnceCell<String>,
+    proved: OnceCell<Box<Proved>>,
 }
 
 /// Boxed: less to be moved.
@@ -164,7 +164,7 @@ impl Session {
             writing: Cell::new(false),
             reading: Cell::new(false),
             open: Cell::new(false),
-            certificate: OnceCell::new(),
+            proved: OnceCell::new(),
         })
     }
 
@@ -190,8 +190,7 @@ impl Session {
         // What a client's first flight carries behind its handshake is read later.
         core.starved = core.incoming.is_empty();
         if let Some([first, ..]) = core.state().peer_certificates() {
-            let text = base64::engine::general_purpose::STANDARD.encode(first);
-            let _ = self.certificate.set(text);
+            let _ = self.proved.set(Box::new(Proved::of(first)));
         }
         self.open.set(true);
         Ok(true)
@@ -202,9 +201,9 @@ impl Session {
         self.core.borrow().state().handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
-    /// The peer's certificate, base64 of its DER; known when it has proved that it has the key.
-    pub(super) fn certificate(&self) -> Option<&str> {
-        self.certificate.get().map(String::as_str)
+    /// The peer's certificate; known when it has proved that it has the key.
+    pub(super) fn proved(&self) -> Option<&Proved> {
+        self.proved.get().map(Box::as_ref)
     }
 
     /// Moves plaintext into `into`, as far as there is room.

@@ -5,6 +5,7 @@ mod edge;
 mod names;
 mod pem;
 mod renewal;
+mod subject;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -19,7 +20,8 @@ use rustls::crypto::aws_lc_rs;
 
 pub use edge::{ClientAuth, Files, edge};
 pub use renewal::Renewal;
-pub use upstream::{Authorities, authorities, client};
+pub use subject::Proved;
+pub use upstream::{Authorities, authorities, client, distrust};
 pub use watch::watch;
 
 /// How a file's bytes are had.

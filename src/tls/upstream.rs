@@ -1,10 +1,11 @@
 //! How services are spoken to: whom to trust, and nothing of our own to show. Invariant: a certificate is always checked, its chain
 //! and its name; there is no setting to switch that off.
 
+use std::io;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, Error, RootCertStore};
 
 use super::{Read, Trouble, pem, provider};
 
@@ -45,4 +46,33 @@ pub fn client(authorities: &Authorities) -> Result<ClientConfig, rustls::Error> 
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
     Ok(config)
+}
+
+/// Why a handshake with a service failed, in words that are the same at every try: rustls tells the time in some of its own.
+#[must_use]
+pub fn distrust(error: &io::Error) -> &'static str {
+    let inner = error.get_ref();
+    let Some(Error::InvalidCertificate(wrong)) = inner.and_then(|inner| inner.downcast_ref())
+    else {
+        return "its TLS handshake failed";
+    };
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "the kinds that an operator can do something about are few"
+    )]
+    match wrong {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "its TLS certificate has expired"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its TLS certificate is not valid yet"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "its TLS certificate is for another name"
+        }
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "its TLS certificate is not by an authority that is trusted (UPSTREAM_CA)"
+        }
+        _ => "its TLS certificate is not valid",
+    }
 }

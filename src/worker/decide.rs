@@ -17,6 +17,7 @@ use crate::mailbox::Caller;
 use crate::metrics::{self, LimitOutcome, LimitPolicy};
 use crate::net::{Buf, Reader, Stream};
 use crate::reject::Reject;
+use crate::tls::Proved;
 
 /// What is done with a request. By value: a box would be an allocation per request.
 pub(super) enum Decision {
@@ -80,7 +81,7 @@ pub(super) fn decide_from<S: Stream>(
             let early = client.inbox.len() > length;
             let address = client_address(&request, client.peer, &snapshot.rules.trust);
             let facts = facts(&request, address, early, started_ns, &snapshot, shard);
-            let from = (client.peer, address, client.reader.certificate());
+            let from = (client.peer, address, client.reader.proved());
             judge(&request, from, facts, &snapshot, shard)
         }
         Err(fault) => {
@@ -153,7 +154,7 @@ fn unreadable<S: Stream>(
 
 fn judge<S: Stream>(
     request: &Request<'_, '_>,
-    (peer, address, certificate): (IpAddr, IpAddr, Option<&str>),
+    (peer, address, proved): (IpAddr, IpAddr, Option<&Proved>),
     mut facts: Facts,
     snapshot: &Snapshot,
     shard: &Shard<S>,
@@ -183,7 +184,7 @@ fn judge<S: Stream>(
             }
             ticket.permit().write_fields(facts.own.out());
             let mut out = shard.buffers.small();
-            let lines = (heads::first_line(&facts.own), certificate);
+            let lines = (heads::first_line(&facts.own), proved);
             heads::write_request(request, &ticket, peer, lines, snapshot, out.out());
             let idempotent =
                 !matches!(request.method, Method::Post | Method::Patch | Method::Other);

@@ -11,6 +11,7 @@ use super::shard::Shard;
 use crate::config::Snapshot;
 use crate::http1::{self, Fault, Field, Name, Request, ResponseBody, Scratch, write};
 use crate::net::{Buf, Stream};
+use crate::tls::Proved;
 
 /// `X-Request-ID: `, the prefix of every own block.
 const REQUEST_ID: &[u8] = b"X-Request-ID: ";
@@ -50,13 +51,12 @@ pub(super) fn first_line(own: &Buf) -> &[u8] {
 }
 
 /// The request's head for its service: DESIGN "Identity", HTTP.md "hop-by-hop". `id_line` is the line of its identifier,
-/// `certificate` what the client has proved to own (RFC 9440). Values
-/// only, and public, so that a fuzzer can read what a worker would send.
+/// `proved` the certificate that the client has proved to own (RFC 9440). Values only, and public, so that a fuzzer can read what a worker would send.
 pub fn write_request(
     request: &Request<'_, '_>,
     ticket: &Ticket,
     peer: IpAddr,
-    (id_line, certificate): (&[u8], Option<&str>),
+    (id_line, proved): (&[u8], Option<&Proved>),
     snapshot: &Snapshot,
     out: &mut Vec<u8>,
 ) {
@@ -84,9 +84,12 @@ pub fn write_request(
         out.extend_from_slice(identity.upstream_fields());
     }
     write_forwarding(request, ticket, peer, trusted, snapshot, out);
-    if let Some(certificate) = certificate {
-        for part in ["Client-Cert: :", certificate, ":\r\n"] {
+    if let Some(proved) = proved {
+        for part in ["Client-Cert: :", &proved.certificate, ":\r\n"] {
             out.extend_from_slice(part.as_bytes());
+        }
+        if let Some(subject) = &proved.subject {
+            write::field(out, "X-Client-Cert-Subject", subject.as_bytes());
         }
     }
     out.extend_from_slice(id_line);

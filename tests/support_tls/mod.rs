@@ -1,5 +1,5 @@
-//! Authorities, certificates and clients for the tests of TLS. The clients are rustls here, curl and openssl in the tests. Invariant:
-//! every certificate is made anew for its test.
+//! Authorities, certificates, clients and services for the tests of TLS. They are rustls here, curl and openssl in the tests.
+//! Invariant: every certificate is made anew for its test.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -13,14 +13,18 @@
 )]
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+};
 
 /// An authority.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -35,10 +39,10 @@ pub struct Issued {
 impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
-        // A certificate whose subject is its issuer's is self-signed to openssl.
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "authority");
+        // A certificate whose subject is its issuer's is self-signed to openssl; and each has a name of its own, as in life.
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("authority {}", COUNT.fetch_add(1, Relaxed));
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         Self(CertifiedIssuer::self_signed(params, key).expect("an authority"))
@@ -49,8 +53,14 @@ impl Authority {
     }
 
     pub fn issue(&self, names: &[&str]) -> Issued {
+        self.issue_as(names, |_| {})
+    }
+
+    /// With whatever else the test wants to be in it.
+    pub fn issue_as(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Issued {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let params = CertificateParams::new(names).expect("parameters");
+        let mut params = CertificateParams::new(names).expect("parameters");
+        change(&mut params);
         let key = KeyPair::generate().expect("a key");
         let cert = params.signed_by(&key, &self.0).expect("a certificate");
         Issued {
@@ -60,20 +70,29 @@ impl Authority {
     }
 }
 
-/// What a client trusts and shows.
-pub fn config(authority: &Authority, own: Option<&Issued>) -> Arc<ClientConfig> {
+fn roots(authority: &Authority) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let pem = CertificateDer::from_pem_slice(authority.pem().as_bytes());
     roots.add(pem.expect("PEM")).expect("an authority");
+    roots
+}
+
+fn pair(own: &Issued) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    let chain = vec![CertificateDer::from_pem_slice(own.cert.as_bytes()).expect("PEM")];
+    let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).expect("PEM");
+    (chain, key)
+}
+
+/// What a client trusts and shows.
+pub fn config(authority: &Authority, own: Option<&Issued>) -> Arc<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("versions")
-        .with_root_certificates(roots);
+        .with_root_certificates(roots(authority));
     Arc::new(match own {
         None => builder.with_no_client_auth(),
         Some(own) => {
-            let chain = vec![CertificateDer::from_pem_slice(own.cert.as_bytes()).expect("PEM")];
-            let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).expect("PEM");
+            let (chain, key) = pair(own);
             builder.with_client_auth_cert(chain, key).expect("a pair")
         }
     })
@@ -126,6 +145,73 @@ fn is_whole(text: &str) -> bool {
     let length = lower.split("content-length: ").nth(1);
     let length = length.and_then(|rest| rest.lines().next()?.trim().parse().ok());
     length.is_some_and(|length: usize| body.len() >= length)
+}
+
+/// A service's end of a connection.
+pub type Served = StreamOwned<ServerConnection, TcpStream>;
+
+/// Starts a service over TLS; its port. `answer` gets each request's head and the connection, which ends when it says false. Health
+/// probes are answered here. With `clients`, only who has a certificate of theirs is served.
+pub fn service(
+    own: &Issued,
+    clients: Option<&Authority>,
+    answer: impl Fn(&str, &mut Served) -> bool + Send + Sync + 'static,
+) -> u16 {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("versions");
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(clients) => {
+            let roots = Arc::new(roots(clients));
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+            builder.with_client_cert_verifier(verifier.expect("a verifier"))
+        }
+    };
+    let (chain, key) = pair(own);
+    let config = Arc::new(builder.with_single_cert(chain, key).expect("a pair"));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let answer = Arc::new(answer);
+    std::thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            let (config, answer) = (Arc::clone(&config), Arc::clone(&answer));
+            std::thread::spawn(move || {
+                let connection = ServerConnection::new(config).expect("a server");
+                let mut stream = StreamOwned::new(connection, socket);
+                while let Some(head) = read_head(&mut stream) {
+                    let more = if head.starts_with("GET /health ") {
+                        stream.write_all(PROBED).is_ok()
+                    } else {
+                        answer(&head, &mut stream)
+                    };
+                    if !more {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+const PROBED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+fn read_head(stream: &mut Served) -> Option<String> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).ok()?;
+        head.push(byte[0]);
+    }
+    Some(String::from_utf8_lossy(&head).into_owned())
+}
+
+/// Says goodbye as TLS wants it, and ends the connection.
+pub fn goodbye(stream: &mut Served) {
+    stream.conn.send_close_notify();
+    let _ = stream.flush();
 }
 
 /// DER of a PEM certificate.
