@@ -6,6 +6,7 @@
     clippy::panic,
     reason = "a test may fail loudly"
 )]
+#![allow(clippy::disallowed_methods, reason = "curl is a process")]
 
 mod support;
 mod support_tls;
@@ -57,6 +58,13 @@ fn v2_v6(source: Ipv6Addr) -> Vec<u8> {
     header
 }
 
+fn other_family(family: u8, bytes: u8) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21".to_vec();
+    header.extend([family, 0, bytes]);
+    header.extend(vec![b'/'; usize::from(bytes)]);
+    header
+}
+
 /// Whom the service is told about.
 fn client(up: &Upstream) -> String {
     up.last().field("x-forwarded-for").unwrap().to_owned()
@@ -87,6 +95,10 @@ fn the_header_names_the_client() {
         (v2(0x20, Ipv4Addr::new(192, 0, 2, 8)), "127.0.0.1"),
         (v2_v6("2001:db8::8".parse().unwrap()), "2001:db8::8"),
         (v2_v6("::ffff:192.0.2.9".parse().unwrap()), "192.0.2.9"),
+        // No address at all, and one of UNIX sockets.
+        (other_family(0x00, 0), "127.0.0.1"),
+        (other_family(0x00, 9), "127.0.0.1"),
+        (other_family(0x31, 216), "127.0.0.1"),
     ] {
         // In one piece with the request, and a byte at a time.
         let mut wire = gw.wire();
@@ -298,26 +310,78 @@ fn the_healthcheck_command_speaks_it_as_well() {
     }
 }
 
-#[test]
-fn it_comes_in_the_clear_before_tls() {
-    let (up, authority) = (upstream(), Authority::new());
+/// A gateway with both, and the authority that its clients trust.
+fn over_tls(up: &Upstream) -> (Plan, Authority) {
+    let authority = Authority::new();
     let issued = authority.issue(&["localhost"]);
-    let plan = plan(&up)
+    let plan = plan(up)
         .file("own.crt", &issued.cert)
         .file("own.key", &issued.key)
         .env("TLS_CERT", "own.crt")
         .env("TLS_KEY", "own.key");
-    let gw = start(&plan);
+    (plan, authority)
+}
+
+#[test]
+fn it_comes_in_the_clear_before_tls() {
+    let up = upstream();
+    let (plan, authority) = over_tls(&up);
+    let gw = start(&plan.env("TRUSTED_PROXIES", "127.0.0.1"));
+    let spoofed = "GET /api/v1/open/x HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6\r\n\
+                   X_Forwarded_For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\n\r\n";
     for header in [
         b"PROXY TCP4 192.0.2.8 10.0.0.1 1000 443\r\n".to_vec(),
         v2(0x21, Ipv4Addr::new(192, 0, 2, 8)),
     ] {
         let mut secure = Secure::to(gw.port, "localhost", &config(&authority, None));
-        // Nothing of TLS has been sent yet.
-        secure.0.sock.write_all(&header).unwrap();
+        // In one segment with TLS's first message.
+        let mut first = header.clone();
+        secure.0.conn.write_tls(&mut first).unwrap();
+        secure.0.sock.write_all(&first).unwrap();
+        for request in [GET, spoofed] {
+            assert!(secure.ask(request).starts_with("HTTP/1.1 200 "));
+            assert_eq!(client(&up), "192.0.2.8");
+            assert_eq!(up.last().field("x-forwarded-proto"), Some("https"));
+            assert_eq!(up.last().field("forwarded"), None);
+        }
+        // A byte at a time, TLS as well.
+        let mut secure = Secure::to(gw.port, "localhost", &config(&authority, None));
+        let mut first = header;
+        secure.0.conn.write_tls(&mut first).unwrap();
+        secure.0.sock.set_nodelay(true).unwrap();
+        for byte in first {
+            secure.0.sock.write_all(&[byte]).unwrap();
+        }
         assert!(secure.ask(GET).starts_with("HTTP/1.1 200 "));
         assert_eq!(client(&up), "192.0.2.8");
     }
+    // Inside of TLS it is no request; without it there is no handshake.
+    let mut secure = Secure::to(gw.port, "localhost", &config(&authority, None));
+    secure.0.sock.write_all(b"PROXY UNKNOWN\r\n").unwrap();
+    let inside = format!("PROXY TCP4 192.0.2.9 10.0.0.1 1000 443\r\n{GET}");
+    assert!(secure.ask(&inside).starts_with("HTTP/1.1 400 "));
+    let mut bare = Secure::to(gw.port, "localhost", &config(&authority, None));
+    assert!(bare.try_ask(GET).is_err());
+    assert_eq!(client(&up), "192.0.2.8");
+}
+
+#[test]
+fn curl_speaks_it_over_tls() {
+    let up = upstream();
+    let (plan, authority) = over_tls(&up);
+    let gw = start(&plan);
+    let path = gw.path("ca.pem");
+    std::fs::write(&path, authority.pem()).unwrap();
+    let out = std::process::Command::new("curl")
+        .args(["-sS", "--max-time", "15", "--haproxy-protocol", "--cacert"])
+        .arg(&path)
+        .arg(format!("https://localhost:{}/api/v1/open/x", gw.port))
+        .output()
+        .expect("curl is installed");
+    let why = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "ok", "{why}");
+    // curl names itself.
+    assert_eq!(client(&up), "127.0.0.1");
 }
 
 #[test]

@@ -158,13 +158,14 @@ fn a_session_is_resumed_by_every_worker_on_both_versions() {
     let mut first = Secure::to(gw.port, "localhost", &same);
     first.ask(GET);
     assert_eq!(kind(&first), Some(HandshakeKind::Full));
-    for _ in 0..16 {
+    // The kernel deals connections out by their ports: all of these to one worker would be one case in a million.
+    for _ in 0..24 {
         let mut again = Secure::to(gw.port, "localhost", &same);
         assert!(again.ask(GET).contains("200 OK"));
         assert_eq!(kind(&again), Some(HandshakeKind::Resumed));
     }
     let resumed = gw.metric("dbpower_tls_handshakes_total", &["kind=\"resumed\""]);
-    assert!(resumed >= 16.0, "{resumed}");
+    assert!(resumed >= 24.0, "{resumed}");
     // Five times the same session of TLS 1.2, the openssl way.
     let out = Command::new("openssl")
         .args(["s_client", "-tls1_2", "-reconnect", "-connect"])

@@ -145,11 +145,6 @@ fn new_keys_are_taken_and_a_flood_of_them_is_not() {
         ("", "Verify return code"),
         ("K\n", "KEYUPDATE"),
         (GET, "200 OK"),
-        ("k\n", "KEYUPDATE"),
-        (
-            "GET /unknown HTTP/1.1\r\nHost: a\r\n\r\n",
-            "401 Unauthorized",
-        ),
     ];
     openssl(&gw, &["-tls1_3"], &told);
     // A peer that sends nothing else, and reads nothing.
@@ -227,9 +222,13 @@ fn an_event_does_not_wait_for_the_next_one() {
         }
         go.send(()).unwrap();
     }
-    let mut rest = String::new();
-    client.0.read_to_string(&mut rest).ok();
-    assert!(rest.ends_with("0\r\n\r\n"), "the end is told: {rest:?}");
+    // And the end is told when it comes.
+    while !text.ends_with("\r\n0\r\n\r\n") {
+        let mut piece = [0; 64];
+        let count = client.0.read(&mut piece).expect("the end comes");
+        assert!(count > 0, "{text}");
+        text += &String::from_utf8_lossy(&piece[..count]);
+    }
 }
 
 #[test]

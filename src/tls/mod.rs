@@ -1,6 +1,7 @@
 //! Certificates and keys: files → what TLS is spoken with, at the edge and to services. Not the speaking (`net`), and no waiting.
 //! Invariants: a set of files is taken whole or not at all, with every problem named; no private key is ever in a message.
 
+mod der;
 mod edge;
 mod names;
 mod pem;

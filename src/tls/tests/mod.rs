@@ -2,6 +2,8 @@
 //! wrong is said once, and what holds stays.
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+mod subject;
+
 use std::sync::Arc;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
