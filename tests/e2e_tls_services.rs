@@ -100,6 +100,39 @@ fn who_does_not_prove_to_be_the_service_gets_no_request() {
 }
 
 #[test]
+fn each_endpoint_proves_the_host_of_its_own_url() {
+    let ca = Authority::new();
+    for (by_name, by_address, fine) in [
+        ("localhost", "127.0.0.1", true),
+        ("127.0.0.1", "localhost", false),
+    ] {
+        let counts = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+        let start = |name: &str, count: &Arc<AtomicUsize>| {
+            let count = Arc::clone(count);
+            service(&ca.issue(&[name]), None, move |head, stream| {
+                count.fetch_add(1, Relaxed);
+                ok(head, stream)
+            })
+        };
+        let one = start(by_name, &counts[0]);
+        let other = start(by_address, &counts[1]);
+        let urls = format!("https://localhost:{one},https://127.0.0.1:{other}");
+        let gw = plan(one, &ca).env("BACKEND_URL", urls).start();
+        let expected = if fine { 200 } else { 502 };
+        for _ in 0..18 {
+            assert_eq!(gw.get(PATH).send().status, expected);
+        }
+        let asked = counts.map(|count| count.load(Relaxed));
+        assert!(asked.iter().all(|count| (*count > 0) == fine), "{asked:?}");
+        let healthy = gw.metric(
+            "dbpower_upstream_endpoints_healthy",
+            &["service=\"backend\""],
+        );
+        assert_eq!(healthy, if fine { 2.0 } else { 0.0 }, "the probes agree");
+    }
+}
+
+#[test]
 fn a_service_that_wants_a_certificate_of_ours_is_told_apart() {
     let (ca, clients) = (Authority::new(), Authority::new());
     let port = service(&ca.issue(&["localhost"]), Some(&clients), ok);

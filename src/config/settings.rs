@@ -65,7 +65,7 @@ pub struct Ops {
 pub struct Service {
     /// Name for logs, metrics and answers: `backend`, `ai-analyzer`, or the file's.
     pub name: String,
-    /// Spoken to over TLS; its certificate must be for the host of its URLs, which is then one.
+    /// Spoken to over TLS; at each endpoint its certificate must be for the host of the URL that led there.
     pub tls: bool,
     /// Where it runs: one per URL, at least one. A name may stand for several addresses.
     pub endpoints: Vec<Endpoint>,
@@ -88,12 +88,6 @@ impl Service {
     pub fn authority(&self) -> &str {
         let first = self.endpoints.first();
         first.map_or("", |endpoint| endpoint.authority.as_str())
-    }
-
-    /// The name that its certificate must have.
-    pub fn host(&self) -> &str {
-        let first = self.endpoints.first();
-        first.map_or("", |endpoint| endpoint.host.as_str())
     }
 
     /// Its URLs with commas between, put together from their parts: what was parsed away (userinfo, query) cannot be shown.

@@ -23,14 +23,20 @@ pub struct Snapshot {
 pub struct Address {
     /// Where to connect to.
     pub at: SocketAddr,
+    /// Which of the service's URLs leads there; over TLS its host is the name that is checked.
+    pub url: usize,
     /// False when the last probe failed; true before the first.
     pub healthy: bool,
 }
 
 impl From<SocketAddr> for Address {
-    /// One that was not probed yet.
+    /// One of the first URL that was not probed yet.
     fn from(at: SocketAddr) -> Self {
-        Self { at, healthy: true }
+        Self {
+            at,
+            url: 0,
+            healthy: true,
+        }
     }
 }
 
@@ -42,6 +48,16 @@ impl Snapshot {
             rules,
             addresses: addresses.into_iter().map(unprobed).collect(),
         }
+    }
+
+    /// How an address of a service is spoken to over TLS; `None`: the service speaks plain HTTP.
+    pub fn secure(&self, service: usize, at: SocketAddr) -> Option<&Secure> {
+        let ways = self.rules.secure.get(service)?;
+        let mut addresses = self.addresses.get(service).into_iter().flatten();
+        let known = addresses.find(|known| known.at == at);
+        // One that has left the list meanwhile is not spoken to in the clear either.
+        let way = known.and_then(|known| ways.get(known.url));
+        way.or_else(|| ways.first())
     }
 }
 
@@ -60,9 +76,9 @@ pub struct Rules {
     pub verifier: Option<Verifier>,
     /// Time limits in milliseconds.
     pub times: Times,
-    /// How each service is spoken to over TLS; `None` for one that speaks plain HTTP. Its sessions are behind a lock that is taken
-    /// once for each new connection.
-    pub secure: Vec<Option<Secure>>,
+    /// How each URL of each service is spoken to over TLS; none for a service that speaks plain HTTP. Its sessions are behind a lock
+    /// that is taken once for each new connection.
+    secure: Vec<Vec<Secure>>,
 }
 
 /// Time limits in milliseconds, as the worker compares them.
@@ -187,20 +203,22 @@ impl Rules {
     }
 }
 
-fn secure(config: &Config) -> Result<Vec<Option<Secure>>, String> {
+fn secure(config: &Config) -> Result<Vec<Vec<Secure>>, String> {
     if !config.services.iter().any(|service| service.tls) {
-        return Ok(vec![None; config.services.len()]);
+        return Ok(vec![Vec::new(); config.services.len()]);
     }
     let client = upstream_client(config)?;
-    let one = |service: &super::Service| {
-        let name = service.host().to_owned().try_into();
-        let name =
-            name.map_err(|_| format!("{}: no certificate can have this name", service.host()));
-        Ok(Some(Secure::new(Arc::clone(&client), name?)))
+    let one = |endpoint: &super::Endpoint| {
+        let host = &endpoint.host;
+        let name = host.clone().try_into();
+        let name = name.map_err(|_| format!("{host}: no certificate can have this name"))?;
+        Ok(Secure::new(Arc::clone(&client), name))
     };
-    let services = config.services.iter();
-    let all = services.map(|service| if service.tls { one(service) } else { Ok(None) });
-    all.collect()
+    let of_service = |service: &super::Service| {
+        let urls = service.endpoints.iter().filter(|_| service.tls);
+        urls.map(one).collect()
+    };
+    config.services.iter().map(of_service).collect()
 }
 
 /// What `https` services are spoken to with.

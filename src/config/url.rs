@@ -18,7 +18,7 @@ pub(super) struct Upstream {
 const URLS_MAX: usize = 32;
 
 /// Reads one or more of `http://host[:port][/path]` with commas between, or the same with `https`. They are the same service in
-/// several places, so a request must mean the same at each of them, and one certificate's name must do for all.
+/// several places, so a request must mean the same at each of them; over TLS each proves the host of its own URL.
 pub(super) fn service(text: &str) -> Result<Upstream, Expected> {
     let mut urls = list(text).into_iter();
     let (tls, first, base_path) = one(&urls.next().unwrap_or_default())?;
@@ -29,10 +29,9 @@ pub(super) fn service(text: &str) -> Result<Upstream, Expected> {
             shown(tls, &first, &base_path),
             shown(other_tls, &endpoint, &other_path),
         );
-        if other_tls != tls || (tls && endpoint.host != first.host) {
+        if other_tls != tls {
             return Err(format!(
-                "URLs of one service, all http, or all https with the same host, the name that certificates are checked for \
-                 ({one} and {other} differ)"
+                "URLs of one service, all http or all https ({one} and {other} differ)"
             ));
         }
         if other_path != base_path {

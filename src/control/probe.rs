@@ -61,6 +61,9 @@ impl fmt::Display for Trouble {
     }
 }
 
+/// How an endpoint is asked over TLS, and the name that it must prove to have.
+type Named = (TlsConnector, String);
+
 /// What one probe found.
 struct Finding {
     service: usize,
@@ -131,9 +134,10 @@ async fn round(
 ) -> Vec<Finding> {
     let mut probes = JoinSet::new();
     for (index, (service, urls)) in services.iter().zip(book).enumerate() {
-        for (place, address) in resolve::addresses(urls).into_iter().enumerate() {
+        for (place, (url, address)) in resolve::addresses(urls).into_iter().enumerate() {
             let (service, begun) = (service.clone(), clock_ns());
-            let tls = tls.filter(|_| service.tls).cloned();
+            let host = service.endpoints.get(url).filter(|_| service.tls);
+            let tls = tls.cloned().zip(host.map(|endpoint| endpoint.host.clone()));
             probes.spawn(async move {
                 let verdict = probe(&service, tls, address, pace.limit).await;
                 let finding = Finding {
@@ -222,7 +226,7 @@ impl Known {
 
 async fn probe(
     service: &Service,
-    tls: Option<TlsConnector>,
+    tls: Option<Named>,
     address: SocketAddr,
     limit: Duration,
 ) -> Result<(), Trouble> {
@@ -231,18 +235,14 @@ async fn probe(
         .unwrap_or(Err(Trouble::TooSlow))
 }
 
-async fn ask(
-    service: &Service,
-    tls: Option<TlsConnector>,
-    address: SocketAddr,
-) -> Result<(), Trouble> {
+async fn ask(service: &Service, tls: Option<Named>, address: SocketAddr) -> Result<(), Trouble> {
     let stream = TcpStream::connect(address)
         .await
         .map_err(|error| Trouble::Connect(error.kind()))?;
-    let Some(tls) = tls else {
+    let Some((tls, host)) = tls else {
         return exchange(service, stream).await;
     };
-    let name = service.host().to_owned().try_into();
+    let name = host.try_into();
     let name = name.map_err(|_| Trouble::Untrusted("its name is none for a certificate"))?;
     let stream = tls.connect(name, stream).await;
     let stream = stream.map_err(|error| Trouble::Untrusted(distrust(&error)))?;

@@ -60,12 +60,14 @@ pub(super) enum News {
     Ill(Vec<(usize, SocketAddr)>),
 }
 
-/// A service's addresses, each once, in the order of its URLs.
-pub(super) fn addresses(urls: &[Option<Vec<SocketAddr>>]) -> Vec<SocketAddr> {
-    let mut all = Vec::new();
-    for address in urls.iter().flatten().flatten() {
-        if !all.contains(address) && all.len() < ADDRESSES_MAX {
-            all.push(*address);
+/// A service's addresses, each once, in the order of its URLs, with the place of its URL.
+pub(super) fn addresses(urls: &[Option<Vec<SocketAddr>>]) -> Vec<(usize, SocketAddr)> {
+    let mut all: Vec<(usize, SocketAddr)> = Vec::new();
+    let found = urls.iter().enumerate();
+    for (url, address) in found.flat_map(|(url, set)| set.iter().flatten().map(move |at| (url, at)))
+    {
+        if all.iter().all(|(_, known)| known != address) && all.len() < ADDRESSES_MAX {
+            all.push((url, *address));
         }
     }
     all
@@ -114,8 +116,9 @@ pub(super) fn start(services: &[Service], mut publish: Publish) -> Names {
 /// What the workers are shown.
 fn picture(book: &Book, ill: &[(usize, SocketAddr)]) -> Vec<Vec<Address>> {
     let of_service = |(index, urls): (usize, &Vec<_>)| {
-        let judged = |at| Address {
+        let judged = |(url, at)| Address {
             at,
+            url,
             healthy: !ill.contains(&(index, at)),
         };
         addresses(urls).into_iter().map(judged).collect()
@@ -386,7 +389,8 @@ mod tests {
             vec![Some(at(&[a, b])), None, Some(at(&[b, c]))],
             vec![Some(at(&[a]))],
         ];
-        assert_eq!(addresses(&book[0]), at(&[a, b, c]));
+        let found: (Vec<usize>, Vec<SocketAddr>) = addresses(&book[0]).into_iter().unzip();
+        assert_eq!(found, (vec![0, 0, 2], at(&[a, b, c])), "and whose they are");
         let ill = [(0, at(&[b])[0]), (1, at(&[a])[0])];
         let told: Vec<Vec<bool>> = picture(&book, &ill)
             .iter()

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
+use super::buffer::SMALL_BYTES;
 use super::stream::Broken;
 use super::tcp::{TcpReader, TcpWriter};
 use super::tls::{PIECE_BYTES_MAX, Session, Taken, put};
@@ -101,7 +102,7 @@ async fn exchange(
                 Greeting::Full
             });
         }
-        let Some(fresh) = session.lend(usize::MAX >> 1) else {
+        let Some(fresh) = session.lend(SMALL_BYTES) else {
             return Err(Unshaken::Refused("a message is too long".to_owned()));
         };
         let (read, fresh) = reader.read_raw(fresh, deadline_ms, false).await;

@@ -126,7 +126,7 @@ async fn connect<S: Stream>(
     shard: &Shard<S>,
 ) -> Result<(S::Reader, S::Writer), NoUpstream> {
     let snapshot = shard.snapshot();
-    let secure = snapshot.rules.secure.get(service).and_then(Option::as_ref);
+    let secure = snapshot.secure(service, address);
     for _ in 0..=FREED_MAX {
         let opened = match secure {
             None => S::connect(address, within_ms).await,
