@@ -87,13 +87,22 @@ fn a_client_certificate_reaches_the_service_and_an_inbound_copy_does_not() {
             ask(Some(&stranger)).is_err(),
             "an authority that nobody named"
         );
+        let refused = |what: &str| {
+            gw.log_line("the refusal", |line| {
+                line.contains("a TLS handshake failed") && line.contains(what)
+            })
+        };
+        refused("UnknownIssuer");
         match ask(None) {
             Ok(answer) => {
                 assert!(!required && answer.contains("200 OK"), "{answer}");
                 assert_eq!(up.only().field("client-cert"), None);
                 assert_eq!(up.only().field("x-client-cert-subject"), None);
             }
-            Err(_) => assert!(required && up.requests().is_empty()),
+            Err(_) => {
+                assert!(required && up.requests().is_empty());
+                refused("no certificates");
+            }
         }
         // The health check has no certificate, and the gateway is well.
         let check = edge(plan(&up), &ca.issue(&["localhost"]))

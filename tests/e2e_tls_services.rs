@@ -141,6 +141,9 @@ fn a_service_that_wants_a_certificate_of_ours_is_told_apart() {
     for _ in 0..3 {
         assert_eq!(gw.get(PATH).send().status, 502);
     }
+    gw.log_line("why", |line| {
+        line.contains("a service's TLS connection failed") && line.contains("CertificateRequired")
+    });
     assert!(gw.wire().serves_another());
 }
 

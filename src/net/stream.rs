@@ -157,6 +157,11 @@ pub trait Reader: 'static {
         None
     }
 
+    /// Why what came could not be understood, where a layer below the messages says so: TLS.
+    fn fault(&self) -> Option<String> {
+        None
+    }
+
     /// Sends a few bytes the other way at once, between the writer's messages; false when they did not fit.
     fn interject(&self, bytes: &[u8]) -> bool;
 

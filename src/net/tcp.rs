@@ -353,6 +353,10 @@ impl Reader for TcpReader {
         self.session.as_ref()?.proved()
     }
 
+    fn fault(&self) -> Option<String> {
+        self.session.as_ref()?.fault()
+    }
+
     fn interject(&self, bytes: &[u8]) -> bool {
         if let Some(session) = &self.session {
             return tls_io::interject(session, self.registration.borrow(), bytes);

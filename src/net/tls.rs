@@ -99,11 +99,10 @@ struct Core {
     end: Option<End>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     /// The peer has said that nothing more comes.
     Closed,
-    Failed,
+    Failed(Error),
 }
 
 /// What a reader gets.
@@ -206,6 +205,14 @@ impl Session {
         self.proved.get().map(Box::as_ref)
     }
 
+    /// Why it came to a bad end, in the peer's words or ours.
+    pub(super) fn fault(&self) -> Option<String> {
+        match &self.core.borrow().end {
+            Some(End::Failed(error)) => Some(error.to_string()),
+            Some(End::Closed) | None => None,
+        }
+    }
+
     /// Moves plaintext into `into`, as far as there is room.
     pub(super) fn take(&self, into: &mut Buf) -> Taken {
         let core = &mut *self.core.borrow_mut();
@@ -219,7 +226,7 @@ impl Session {
         match (into.len() - before, &core.end) {
             (0, None) => Taken::Starved,
             (0, Some(End::Closed)) => Taken::Closed,
-            (0, Some(End::Failed)) => Taken::Failed,
+            (0, Some(End::Failed(_))) => Taken::Failed,
             (count, _) => Taken::Bytes(count),
         }
     }
@@ -310,7 +317,7 @@ impl Core {
 
     /// Steps until the wish is done.
     fn wish(&mut self, wish: Wish<'_>) -> bool {
-        if matches!(self.end, Some(End::Failed)) {
+        if matches!(self.end, Some(End::Failed(_))) {
             return false;
         }
         loop {
@@ -325,17 +332,7 @@ impl Core {
 
     /// One step; plaintext goes into `into`, as far as there is room.
     fn step(&mut self, wish: Wish<'_>, into: Option<&mut Buf>) -> Step {
-        let mut io = Io {
-            wish,
-            into,
-            plain: &mut self.plain,
-            outgoing: &mut self.outgoing,
-        };
-        let incoming = self.incoming.filled_mut();
-        let (discard, step) = match &mut self.side {
-            Side::Server(connection) => io.handle(connection.process_tls_records(incoming)),
-            Side::Client(connection) => io.handle(connection.process_tls_records(incoming)),
-        };
+        let (discard, step) = self.process(wish, into);
         self.incoming.consume(discard);
         if discard > 0 && self.incoming.is_empty() {
             put(std::mem::take(&mut self.incoming));
@@ -343,29 +340,30 @@ impl Core {
         match &step {
             Step::Starved => self.starved = true,
             Step::Closed | Step::Over => self.end = Some(End::Closed),
-            Step::Failed(_) => {
-                self.end = Some(End::Failed);
-                self.take_alert();
+            Step::Failed(error) => {
+                self.end = Some(End::Failed(error.clone()));
+                // What the peer is told of it: exactly so many steps as there are messages; one more would fail again.
+                while self.state().wants_write() {
+                    let _ = self.process(Wish::Nothing, None);
+                }
             }
             Step::Again | Step::Ready => {}
         }
         step
     }
 
-    /// After a failure: what the peer is told of it. Exactly so many steps as there are messages; one more would fail again.
-    fn take_alert(&mut self) {
-        while self.state().wants_write() {
-            let mut io = Io {
-                wish: Wish::Nothing,
-                into: None,
-                plain: &mut self.plain,
-                outgoing: &mut self.outgoing,
-            };
-            let incoming = self.incoming.filled_mut();
-            let _ = match &mut self.side {
-                Side::Server(connection) => io.handle(connection.process_tls_records(incoming)),
-                Side::Client(connection) => io.handle(connection.process_tls_records(incoming)),
-            };
+    /// How many bytes of `incoming` are used up, and what came of them.
+    fn process(&mut self, wish: Wish<'_>, into: Option<&mut Buf>) -> (usize, Step) {
+        let mut io = Io {
+            wish,
+            into,
+            plain: &mut self.plain,
+            outgoing: &mut self.outgoing,
+        };
+        let incoming = self.incoming.filled_mut();
+        match &mut self.side {
+            Side::Server(connection) => io.handle(connection.process_tls_records(incoming)),
+            Side::Client(connection) => io.handle(connection.process_tls_records(incoming)),
         }
     }
 }

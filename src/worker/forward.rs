@@ -17,7 +17,7 @@ use super::tunnel::Tunnel;
 use super::upload::upload;
 use super::upstream::Upstream;
 use crate::metrics::CloseReason;
-use crate::net::{Broken, Stream, Writer, race};
+use crate::net::{Broken, Reader, Stream, Writer, race};
 
 /// What an exchange came to.
 #[allow(
@@ -63,6 +63,10 @@ pub(super) async fn forward<S: Stream>(
         let body_begun = exchange.body.moved();
         let ended = attempt(client, &mut upstream, &mut exchange, asked, shard).await;
         client.writer.untie();
+        if let Some(why) = upstream.reader.fault() {
+            let address = upstream.address;
+            tracing::warn!(%address, why, "a service's TLS connection failed");
+        }
         match ended {
             Ended::Answered(mut answered) => {
                 if let Some(ahead) = answered.switched.take() {
