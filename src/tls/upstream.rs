@@ -9,7 +9,7 @@ use rustls::{CertificateError, ClientConfig, Error, RootCertStore};
 
 use super::{Read, Trouble, pem, provider};
 
-/// Sessions kept to come back with, per worker: a few per service are enough.
+/// Sessions kept to come back with: a few per service are enough.
 const SESSIONS_MAX: usize = 256;
 
 /// Whose signatures on services' certificates are believed.
@@ -34,7 +34,7 @@ pub fn authorities(file: Option<&str>, read: Read) -> Result<Authorities, Troubl
     Ok(Arc::new(roots))
 }
 
-/// Builds what services are spoken to with; one for each thread, which then shares nothing with the others.
+/// Builds what services are spoken to with; workers share it, and its sessions, which are looked at once per new connection.
 ///
 /// # Errors
 /// The provider supports no version of TLS, which it does.
