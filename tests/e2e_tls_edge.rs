@@ -304,3 +304,44 @@ fn a_client_that_does_not_read_is_given_up_and_holds_little() {
         assert!(client.0.read_to_end(&mut sink).is_err() || sink.len() < 1 << 30);
     }
 }
+
+/// curl takes an end without a goodbye for one; rustls does not.
+#[test]
+fn an_answer_without_a_length_is_whole_with_a_goodbye_and_torn_without() {
+    const BYTES: usize = 3_000_000;
+    let ca = Authority::new();
+    let chunk = format!("{BYTES:x}\r\n{}\r\n", "x".repeat(BYTES));
+    for (head, end, whole) in [
+        ("", "", true),
+        ("Transfer-Encoding: chunked\r\n", "0\r\n\r\n", true),
+        ("Transfer-Encoding: chunked\r\n", "", false),
+        ("Transfer-Encoding: chunked\r\n", "5\r\nhal", false),
+    ] {
+        let body = if head.is_empty() {
+            "x".repeat(BYTES)
+        } else {
+            chunk.clone()
+        };
+        let raw = format!("HTTP/1.1 200 OK\r\n{head}\r\n{body}{end}");
+        let up = upstream().answers_and_closes(raw);
+        let gw = plan(&up, &ca.issue(&["localhost"])).start();
+        let mut client = Secure::to(gw.port, "localhost", &config(&ca, None));
+        client
+            .0
+            .write_all(b"GET /api/v1/open/x HTTP/1.0\r\n\r\n")
+            .unwrap();
+        client.0.flush().unwrap();
+        // Slow at first, so that more waits than the sockets hold.
+        support::pause(std::time::Duration::from_millis(100));
+        let mut text = Vec::new();
+        let read = client.0.read_to_end(&mut text);
+        assert_eq!(read.is_ok(), whole, "{head}{end}: {read:?}");
+        if whole {
+            let at = text
+                .windows(4)
+                .position(|four| four == b"\r\n\r\n")
+                .unwrap();
+            assert_eq!(text.len() - at - 4, BYTES, "{head}");
+        }
+    }
+}
