@@ -11,6 +11,7 @@ mod support;
 mod support_tls;
 
 use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -145,6 +146,40 @@ fn a_service_that_wants_a_certificate_of_ours_is_told_apart() {
         line.contains("a service's TLS connection failed") && line.contains("CertificateRequired")
     });
     assert!(gw.wire().serves_another());
+}
+
+#[test]
+fn a_service_that_does_not_speak_tls_is_told_apart_from_one_that_says_nothing() {
+    let ca = Authority::new();
+    let mute = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let plain = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    let ports = [port(&mute), port(&plain)];
+    let in_the_clear = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&in_the_clear);
+    std::thread::spawn(move || {
+        for mut stream in plain.incoming().flatten() {
+            let mut piece = [0; 4096];
+            let length = stream.read(&mut piece).unwrap_or(0);
+            // A record of TLS begins with 22.
+            count.fetch_add(usize::from(length > 0 && piece[0] != 22), Relaxed);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    for (port, status, told) in [
+        (ports[0], 504, "could not be connected to in time"),
+        (ports[1], 502, "failed the TLS handshake"),
+    ] {
+        let gw = plan(port, &ca).env("CONNECT_TIMEOUT", "0.4").start();
+        for _ in 0..2 {
+            let answer = gw.post(PATH).body("an effect").send();
+            assert_eq!(answer.status, status, "{}", answer.text());
+            let message = answer.json()["message"].as_str().unwrap().to_owned();
+            assert_eq!(message, format!("The backend service {told}"));
+        }
+        assert!(gw.wire().serves_another());
+    }
+    assert_eq!(in_the_clear.load(Relaxed), 0);
 }
 
 #[test]
