@@ -263,7 +263,8 @@ fn with_leases_ahead_the_named_ones_hold_unchanged_on_one_node() {
             let settings = story.limits.settings(1, true);
             let mut shared = Shared::joined(&server, "node", settings, start);
             let mut rows = story.rows.iter();
-            while let Some((vector, _, steps)) = rows.next().filter(|row| WITH_LEASES.contains(&row.0))
+            while let Some((vector, _, steps)) =
+                rows.next().filter(|row| WITH_LEASES.contains(&row.0))
             {
                 for (nth, step) in steps.iter().enumerate() {
                     let at = format!("{vector} step {nth} ({}) {who:?}", story.name);

@@ -67,7 +67,9 @@ pub(super) fn start(store: Store, state: Arc<State>, clock_ns: fn() -> u64) -> D
 impl Door {
     /// The key's numbers over all nodes; what this node knows if the store is away.
     pub(super) async fn info(&self, key: Key) -> Option<Info> {
-        let verdict = self.ask(|reply| Errand::Info(key, reply), ERRAND_MAX).await?;
+        let verdict = self
+            .ask(|reply| Errand::Info(key, reply), ERRAND_MAX)
+            .await?;
         Some(self.node.info_of(verdict.tokens()?))
     }
 

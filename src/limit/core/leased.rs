@@ -215,6 +215,7 @@ impl Core {
         if *leg != Leg::Asked {
             return Ok(());
         }
+        self.counters.waited += 1;
         // What was asked and not answered is not charged.
         match verdict.map_or(Err(1), Verdict::judged) {
             Ok(tokens) => {

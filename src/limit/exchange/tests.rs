@@ -91,10 +91,17 @@ fn whoever_would_wait_too_long_for_a_call_is_judged_without_one() {
     }
     let _ = exchange.answers();
     let late = exchange.calls(60 * MS, 512);
-    assert!(late.is_empty(), "nobody is left who could still be served in time");
+    assert!(
+        late.is_empty(),
+        "nobody is left who could still be served in time"
+    );
     let answers = exchange.answers();
     assert_eq!(answers.len(), 600 - 513);
-    assert!(answers.iter().all(|(_, verdict)| verdict.tokens().is_none()));
+    assert!(
+        answers
+            .iter()
+            .all(|(_, verdict)| verdict.tokens().is_none())
+    );
 }
 
 #[test]
@@ -120,7 +127,11 @@ fn a_reset_whose_call_is_lost_is_made_again_and_one_of_an_outage_later() {
     exchange.reset(&org(1), 7, MS);
     assert!(is_reset(&exchange.calls(MS, 512)[0]));
     exchange.put_away(1, 60 * MS);
-    assert_eq!(exchange.answers().len(), 1, "whoever asked is not left waiting");
+    assert_eq!(
+        exchange.answers().len(),
+        1,
+        "whoever asked is not left waiting"
+    );
     exchange.reset(&org(2), 8, 70 * MS);
     exchange.ask(&org(3), 1, Some(9), 70 * MS);
     exchange.reset_known();
