@@ -1,6 +1,11 @@
 //! What an exchange promises whatever the store says: bounded calls, bounded waiting, resets that are not lost, and tokens that come
 //! back from nowhere. Replies are written down here. Not the script (`tests/redis_script.rs`), not random (`tests/lease_property.rs`).
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail loudly"
+)]
 use std::net::IpAddr;
 
 use super::*;
@@ -239,4 +244,21 @@ fn a_token_goes_back_into_the_very_slice_it_came_from_and_into_no_other() {
         let lost = u32::from(settles);
         assert_eq!(busy.held(7 * MS).all, 1_000 - busy.spent - lost);
     }
+}
+
+#[test]
+fn a_cold_request_asks_for_both_of_its_keys_at_once() {
+    let mut exchange = exchange(OnOutage::Closed, 100);
+    let mut core = Core::new(Arc::clone(&exchange.node), 0);
+    let ip = IpKey::from(IpAddr::from([192, 0, 2, 1]));
+    let asked = core.request(Some(OrgKey::new("1")), Some(ip), 1, &|| MS);
+    let Ok(Outcome::Ask(claim)) = asked else {
+        panic!("nothing is known here");
+    };
+    for (place, key) in [claim.ip(), claim.organization()].into_iter().enumerate() {
+        let place = u32::try_from(place).unwrap();
+        exchange.ask(&key.expect("both are asked for"), 1, Some(place), MS);
+    }
+    // One pipeline, so the two waits are one.
+    assert_eq!(exchange.calls(MS, 512).len(), 2);
 }
