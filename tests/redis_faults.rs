@@ -13,6 +13,8 @@
 )]
 
 mod redis_support;
+#[path = "redis_support/steady.rs"]
+mod steady;
 mod support;
 
 use std::sync::LazyLock;
@@ -22,6 +24,7 @@ use redis_support::call::{Call, Limits, UNIT};
 use redis_support::{Server, free_port};
 use rustix::process::Signal;
 use serde_json::json;
+use steady::{Watched, steady};
 use support::limits::scarce;
 use support::{Gateway, Plan, Upstream, token, until, upstream};
 
@@ -94,49 +97,55 @@ fn admitted(gw: &Gateway, org: u32, count: usize) -> usize {
 
 #[test]
 fn absent_at_start_and_coming_later() {
-    let mut stage = Stage::on(Server::absent(free_port()));
-    let gw = stage.plan(10).env("RATE_LIMIT_NODES", 2).start();
-    // The share of two nodes.
-    assert_eq!(admitted(&gw, 1, 12), 5);
-    shows(&gw, false);
-    gw.log_line("why Redis is away", |line| line.contains("Redis is away"));
-    stage.server.run();
-    shows(&gw, true);
-    gw.log_line("that it is there", |line| {
-        line.contains("Redis is connected")
+    steady(|| {
+        let mut stage = Stage::on(Server::absent(free_port()));
+        let gws = Watched(vec![stage.plan(10).env("RATE_LIMIT_NODES", 2).start()]);
+        let gw = &gws[0];
+        // The share of two nodes.
+        assert_eq!(admitted(gw, 1, 12), 5);
+        shows(gw, false);
+        gw.log_line("why Redis is away", |line| line.contains("Redis is away"));
+        stage.server.run();
+        shows(gw, true);
+        gw.log_line("that it is there", |line| {
+            line.contains("Redis is connected")
+        });
+        // What was admitted meanwhile is deducted.
+        until("the debt is paid", || {
+            let mut redis = stage.server.connect();
+            let level: Option<u64> = redis::cmd("HGET")
+                .arg("rl:{o:1}")
+                .arg("level")
+                .query(&mut redis)
+                .unwrap();
+            level.is_some_and(|level| level <= 5 * 60_000 + 60_000)
+        });
+        let more = admitted(gw, 1, 12);
+        assert!((4..=6).contains(&more), "{more}");
+        waits_were_short(gw);
     });
-    // What was admitted meanwhile is deducted.
-    until("the debt is paid", || {
-        let mut redis = stage.server.connect();
-        let level: Option<u64> = redis::cmd("HGET")
-            .arg("rl:{o:1}")
-            .arg("level")
-            .query(&mut redis)
-            .unwrap();
-        level.is_some_and(|level| level <= 5 * 60_000 + 60_000)
-    });
-    let more = admitted(&gw, 1, 12);
-    assert!((4..=6).contains(&more), "{more}");
-    waits_were_short(&gw);
 }
 
 #[test]
 fn killed_and_restarted_empty() {
-    let mut stage = Stage::new();
-    let gw = stage.plan(40).start();
-    shows(&gw, true);
-    let before = admitted(&gw, 1, 30);
-    assert_eq!(before, 30);
-    stage.server.kill();
-    shows(&gw, false);
-    let during = admitted(&gw, 1, 30);
-    stage.server.run();
-    shows(&gw, true);
-    let after = admitted(&gw, 1, 60);
-    // The node remembers what it was told: at most one bucket over all, and a token or two of refill.
-    let all = before + during + after;
-    assert!((36..=42).contains(&all), "{before} {during} {after}");
-    waits_were_short(&gw);
+    steady(|| {
+        let mut stage = Stage::new();
+        let gws = Watched(vec![stage.plan(40).start()]);
+        let gw = &gws[0];
+        shows(gw, true);
+        let before = admitted(gw, 1, 30);
+        assert_eq!(before, 30);
+        stage.server.kill();
+        shows(gw, false);
+        let during = admitted(gw, 1, 30);
+        stage.server.run();
+        shows(gw, true);
+        let after = admitted(gw, 1, 60);
+        // The node remembers what it was told: at most one bucket over all, and a token or two of refill.
+        let all = before + during + after;
+        assert!((36..=42).contains(&all), "{before} {during} {after}");
+        waits_were_short(gw);
+    });
 }
 
 #[test]
@@ -165,16 +174,19 @@ fn paused_for_three_seconds() {
 
 #[test]
 fn flushed_while_in_use() {
-    let stage = Stage::new();
-    let gw = stage.plan(40).start();
-    shows(&gw, true);
-    let mut count = admitted(&gw, 1, 30);
-    let mut redis = stage.server.connect();
-    let _: () = redis::cmd("FLUSHALL").query(&mut redis).unwrap();
-    count += admitted(&gw, 1, 60);
-    assert!((36..=42).contains(&count), "{count} of 40");
-    assert_eq!(gw.get("/health").send().json()["redis"], json!(true));
-    waits_were_short(&gw);
+    steady(|| {
+        let stage = Stage::new();
+        let gws = Watched(vec![stage.plan(40).start()]);
+        let gw = &gws[0];
+        shows(gw, true);
+        let mut count = admitted(gw, 1, 30);
+        let mut redis = stage.server.connect();
+        let _: () = redis::cmd("FLUSHALL").query(&mut redis).unwrap();
+        count += admitted(gw, 1, 60);
+        assert!((36..=42).contains(&count), "{count} of 40");
+        assert_eq!(gw.get("/health").send().json()["redis"], json!(true));
+        waits_were_short(gw);
+    });
 }
 
 #[test]

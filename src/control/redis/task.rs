@@ -262,10 +262,14 @@ impl Task {
         });
     }
 
-    fn beat(&self) {
+    fn beat(&mut self) {
         let Some(link) = self.link.clone() else {
             return;
         };
+        // A reset of all keys that failed half-way is made again.
+        if std::mem::take(&mut self.wipes) {
+            self.wipe(None);
+        }
         let (events, site) = (self.events.clone(), Arc::clone(&self.site));
         tokio::spawn(async move {
             let _ = events.send(Event::Nodes(link.heartbeat(&site).await));
