@@ -141,9 +141,10 @@ fn killed_and_restarted_empty() {
         stage.server.run();
         shows(gw, true);
         let after = admitted(gw, 1, 60);
-        // The node remembers what it was told: at most one bucket over all, and a token or two of refill.
+        // The node remembers what it was told: at most one bucket over all, and a token or two of refill. What it had in hand is
+        // spent if its lease has ended meanwhile.
         let all = before + during + after;
-        assert!((36..=42).contains(&all), "{before} {during} {after}");
+        assert!((30..=42).contains(&all), "{before} {during} {after}");
         waits_were_short(gw);
     });
 }
