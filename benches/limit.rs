@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use dbpower_gateway::limit::{Core, IpKey, Node, OrgKey, Settings};
+use dbpower_gateway::limit::{
+    Core, Exchange, IpKey, Key, Node, OnOutage, OrgKey, Outcome, Permit, Refusal, Reply, Settings,
+};
 
 /// So many that the bucket never refuses at 100 ns per request.
 const RPM: u32 = 16_000_000;
@@ -66,6 +68,10 @@ fn limit(c: &mut Criterion) {
             });
         });
         two_threads(&mut group, name, slices);
+        let mut leased = Leased::new(slices);
+        group.bench_function(format!("{name} of a lease, one key"), |b| {
+            b.iter(|| leased.take());
+        });
     }
     let mut core = Core::new(Node::new(settings(true)), 0);
     let now = Cell::new(1);
@@ -79,6 +85,65 @@ fn limit(c: &mut Criterion) {
         b.iter(|| core.take(None, unseen.next().map(ip), 1, &clock));
     });
     group.finish();
+}
+
+/// One core of a node in lease mode, and a store that grants as much as a slot can hold, for a day.
+struct Leased {
+    core: Core,
+    exchange: Exchange<u32>,
+    reply: Reply,
+    now: Cell<u64>,
+}
+
+impl Leased {
+    fn new(slices: bool) -> Self {
+        let node = Node::leased(settings(slices));
+        node.put_limits(1, RPM, 0, 0);
+        let mut exchange = Exchange::new(Arc::clone(&node), "site", OnOutage::Closed, 1);
+        exchange.put_back();
+        let grant = i64::from(RPM / 2);
+        let numbers = [
+            0,
+            grant,
+            0,
+            86_400_000,
+            0,
+            grant,
+            0,
+            0,
+            1,
+            i64::from(RPM),
+            0,
+            60_000,
+            0,
+        ];
+        Self {
+            core: Core::new(node, 0),
+            exchange,
+            reply: Reply::read(&numbers, "epoch").unwrap(),
+            now: Cell::new(1),
+        }
+    }
+
+    fn take(&mut self) -> Result<Permit, Refusal> {
+        let clock = clock(&self.now, 4_000);
+        let org = black_box(Some(OrgKey::new("1")));
+        let claim = match self.core.request(org, None, 1, &clock)? {
+            Outcome::Permit(permit) => return Ok(permit),
+            Outcome::Ask(claim) => claim,
+        };
+        // Once in eight million.
+        let now = self.now.get();
+        self.exchange.ask(&Key::Org("1".into()), 1, Some(1), now);
+        for call in self.exchange.calls(now, 1) {
+            self.exchange.reply(call.id, &self.reply, now);
+        }
+        let verdict = self.exchange.answers().pop().map(|(_, verdict)| verdict);
+        match self.core.conclude(claim, None, verdict, &clock)? {
+            Outcome::Permit(permit) => Ok(permit),
+            Outcome::Ask(_) => unreachable!("the only key was charged"),
+        }
+    }
 }
 
 /// The same key from another core at the same time.

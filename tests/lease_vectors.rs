@@ -1,5 +1,6 @@
-//! The vectors G1 to G22 of LIMITS.md in Redis mode with leases ahead switched off: one node, the real script on a real server, an
-//! injected clock and a network without delay. Not several nodes (`lease_property.rs`). Invariant: the table is that of memory mode.
+//! The vectors G1 to G23, M1 and M2 of LIMITS.md in Redis mode, with leases ahead switched off, and those that hold with them switched
+//! on: the real script on a real server, an injected clock and a network without delay. Not random, and not M3 and M4
+//! (`lease_property.rs`). Invariant: the table is that of memory mode.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,12 +18,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use dbpower_gateway::limit::{
-    Core, Exchange, Info, IpKey, Key, Node, OnOutage, OrgKey, Outcome, Permit, Refusal, Reply,
-    SCRIPT, Verdict,
+    Core, Exchange, Info, IpKey, Key, Letter, Node, OnOutage, OrgKey, Outcome, Permit, Refusal,
+    Reply, SCRIPT, Settings, Verdict,
 };
 use limit_support::{Limits, MINUTE, MS, SECOND, Who, limits};
 use redis_support::Server;
 use stories::{BLOCK, STORIES, Step, both, ip_only, org_only};
+
+/// Vectors that LIMITS.md promises with leases on as well.
+const WITH_LEASES: [&str; 8] = ["G1", "G2", "G3", "G4", "G5", "G6", "G11", "G15"];
 
 /// One node of one core, and its store.
 struct Shared {
@@ -37,12 +41,24 @@ struct Shared {
 }
 
 impl Shared {
+    /// Alone on an empty store.
     fn new(server: &Server, limits: Limits, start: u64) -> Self {
         let mut redis = server.connect();
         let _: () = redis::cmd("FLUSHALL").query(&mut redis).unwrap();
-        let node = Node::leased(limits.settings(1, false));
-        let mut exchange = Exchange::new(Arc::clone(&node), "node", OnOutage::Closed, 1);
+        Self::joined(server, "node", limits.settings(1, false), start)
+    }
+
+    /// One of several.
+    fn joined(server: &Server, site: &str, settings: Settings, start: u64) -> Self {
+        let redis = server.connect();
+        let node = Node::leased(settings);
+        let mut exchange = Exchange::new(Arc::clone(&node), site, OnOutage::Closed, 1);
         exchange.put_back();
+        let limits = Limits {
+            rpm: settings.rpm,
+            burst: settings.burst,
+            block_ms: settings.block_ms,
+        };
         let mut shared = Self {
             core: Core::new(Arc::clone(&node), 0),
             node,
@@ -97,7 +113,24 @@ impl Shared {
         self.answers.extend(self.exchange.answers());
     }
 
+    /// What the core has to say to its exchange.
+    fn post(&mut self) {
+        for letter in self.core.letters() {
+            match letter {
+                Letter::Fetch(hint) => self.exchange.fetch(hint),
+                Letter::Charge(key, cost) => self.exchange.ask(&key, cost, None, self.now),
+            }
+        }
+        self.settle();
+    }
+
     fn ask(&mut self, who: Who<'_>, cost: u32) -> Result<Permit, Refusal> {
+        let verdict = self.judge(who, cost);
+        self.post();
+        verdict
+    }
+
+    fn judge(&mut self, who: Who<'_>, cost: u32) -> Result<Permit, Refusal> {
         let now = self.now;
         let (org, ip) = (who.org.map(OrgKey::new), who.ip.map(IpKey::from));
         let mut outcome = self.core.request(org, ip, cost, &|| now)?;
@@ -118,6 +151,8 @@ impl Shared {
     }
 
     fn info(&mut self, key: &Key) -> Info {
+        // The endpoint waits for longer than a slice lasts.
+        self.core.tick(self.now);
         self.exchange.watch(key, 3, self.now);
         self.settle();
         let told = self.answers.remove(&3).expect("an answer");
@@ -214,5 +249,140 @@ fn g21_whoever_refuses_the_other_key_loses_one_token_at_most() {
             assert_eq!(refusal.retry_after_s, 60);
         }
         assert!(shared.info(&fresh.keys()[0]).current_count <= 1);
+    }
+}
+
+#[test]
+fn with_leases_ahead_the_named_ones_hold_unchanged_on_one_node() {
+    let server = Server::start();
+    for story in &STORIES {
+        for who in [org_only(), ip_only(), both()] {
+            let start = 77 * MINUTE;
+            let mut redis = server.connect();
+            let _: () = redis::cmd("FLUSHALL").query(&mut redis).unwrap();
+            let settings = story.limits.settings(1, true);
+            let mut shared = Shared::joined(&server, "node", settings, start);
+            let mut rows = story.rows.iter();
+            while let Some((vector, _, steps)) =
+                rows.next().filter(|row| WITH_LEASES.contains(&row.0))
+            {
+                for (nth, step) in steps.iter().enumerate() {
+                    let at = format!("{vector} step {nth} ({}) {who:?}", story.name);
+                    shared.play(who, story.cost, step, &at);
+                }
+            }
+            if story.rows[0].0 == "G1" {
+                // What the vectors are about: far fewer calls than requests, and tokens taken from slices.
+                let keys = who.keys().len() as u64;
+                let calls = shared.exchange.traffic().calls;
+                assert!(calls < 60 * keys, "{calls} calls");
+                assert!(shared.core.counters().slice > 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn g14_with_leases_ahead_a_slow_client_sees_98_or_99() {
+    let server = Server::start();
+    let settings = limits(100, 20, 0).settings(1, true);
+    let mut shared = Shared::joined(&server, "node", settings, MINUTE);
+    for at in [0, 10, 20, 30, 40] {
+        shared.now = MINUTE + at * SECOND;
+        shared.settle();
+        let numbers = shared.ask(org_only(), 1).expect("served").numbers();
+        assert!(
+            matches!(numbers, Some((100, 98 | 99))),
+            "{numbers:?} at {at} s"
+        );
+    }
+}
+
+/// Three nodes, leases off.
+fn trio(server: &Server, block_ms: u64) -> [Shared; 3] {
+    let settings = limits(100, 20, block_ms).settings(1, false);
+    ["a", "b", "c"].map(|site| Shared::joined(server, site, settings, MINUTE))
+}
+
+#[test]
+fn m1_and_m2_three_nodes_admit_one_bucket_and_share_one_block() {
+    let server = Server::start();
+    let mut nodes = trio(&server, BLOCK);
+    for nth in 0..120 {
+        let passed = nodes[nth % 3].ask(org_only(), 1);
+        assert!(passed.is_ok(), "M1, request {nth}: {passed:?}");
+    }
+    for (nth, at_ms) in [(0, 1), (1, 1), (2, 100)] {
+        nodes[nth].now = MINUTE + at_ms * MS;
+        let refused = nodes[nth].ask(org_only(), 1).map_err(|r| r.retry_after_s);
+        assert_eq!(refused.err(), Some(60), "M2 on node {nth}");
+    }
+    // One block for all: it ends 60 s after the first refusal, also at the node that asked last.
+    nodes[2].now = MINUTE + MINUTE;
+    assert!(nodes[2].ask(org_only(), 1).is_err());
+    nodes[2].now += MS;
+    let numbers = nodes[2].ask(org_only(), 1).map(|permit| permit.numbers());
+    assert_eq!(numbers, Ok(Some((100, 79))));
+}
+
+#[test]
+fn g22_a_reset_at_one_node_is_known_to_the_others_by_a_message() {
+    let server = Server::start();
+    for all in [false, true] {
+        let mut nodes = trio(&server, BLOCK);
+        let mut redis = server.connect();
+        let _: () = redis::cmd("FLUSHALL").query(&mut redis).unwrap();
+        while nodes[0].ask(org_only(), 1).is_ok() {}
+        for node in &mut nodes {
+            assert!(node.ask(org_only(), 1).is_err());
+            node.now += 5 * SECOND;
+        }
+        let [a, b, c] = &mut nodes;
+        let keys = org_only().keys();
+        a.exchange.reset(&keys[0], 9, a.now);
+        a.settle();
+        assert!(a.answers.remove(&9).is_some());
+        for (node, remaining) in [(b, 99), (c, 98)] {
+            node.now += 100 * MS;
+            assert!(node.ask(org_only(), 1).is_err(), "not told yet");
+            let name = keys[0].store_name();
+            node.exchange.reset_elsewhere((!all).then_some(&*name));
+            let numbers = node.ask(org_only(), 1).map(|permit| permit.numbers());
+            assert_eq!(numbers, Ok(Some((100, remaining))));
+        }
+    }
+}
+
+#[test]
+fn g23_without_a_store_each_of_three_nodes_does_as_the_policy_says() {
+    for (policy, passes) in [
+        (OnOutage::Share, 40),
+        (OnOutage::Closed, 0),
+        (OnOutage::Open, 60),
+    ] {
+        for _ in 0..3 {
+            let node = Node::leased(limits(100, 20, 0).settings(1, true));
+            let mut core = Core::new(Arc::clone(&node), 0);
+            let mut exchange: Exchange<u32> = Exchange::new(node, "node", policy, 3);
+            let now = MINUTE;
+            let mut passed = 0;
+            for _ in 0..60 {
+                let outcome = core.request(Some(OrgKey::new("new")), None, 1, &|| now);
+                let outcome = outcome.and_then(|outcome| match outcome {
+                    Outcome::Ask(claim) => {
+                        let key = claim.organization().expect("it is asked for");
+                        exchange.ask(&key, 1, Some(1), now);
+                        let (_, verdict) = exchange.answers().remove(0);
+                        core.conclude(claim, None, Some(verdict), &|| now)
+                    }
+                    permit @ Outcome::Permit(_) => Ok(permit),
+                });
+                match outcome {
+                    Ok(_) => passed += 1,
+                    Err(refusal) => assert!(refusal.retry_after_s >= 1),
+                }
+            }
+            assert_eq!(passed, passes, "{policy:?}");
+        }
     }
 }

@@ -254,3 +254,86 @@ fn a_node_that_starts_with_other_limits_brings_them_to_all() {
         assert_eq!(version, 2);
     });
 }
+
+#[test]
+fn callers_of_info_for_one_key_share_one_report() {
+    steady(|| {
+        let (up, server) = (upstream(), Server::start());
+        let plan = shared(scarce(10, 0), &up, &server).env("RATE_LIMIT_PER_IP", "false");
+        let nodes = nodes(&plan, 1);
+        let gw = &nodes[0];
+        let member = token().org(1);
+        assert_eq!(
+            statuses(&burst(gw, SOURCE, &gw.get("/api/v1/x").bearer(&member), 3)),
+            [200; 3]
+        );
+        let mut redis = server.connect();
+        let mut channel = redis.as_pubsub();
+        channel.subscribe("rl:ctl").unwrap();
+        let ask = gw.get("/rate-limit/info").bearer(&member);
+        let mut wires: Vec<_> = (0..100).map(|_| gw.wire_from(SOURCE)).collect();
+        for wire in &mut wires {
+            wire.send(ask.bytes());
+        }
+        for wire in &mut wires {
+            let answer = wire.answer();
+            assert_eq!(answer.status, 200);
+            assert_eq!(answer.json()["organization"]["current_count"], json!(3));
+        }
+        // An exchange takes 25 ms, and sending all of this some ms.
+        let end = gw
+            .post("/admin/rate-limit/reset")
+            .json(&json!({"organization_id": 1}));
+        assert_eq!(end.bearer(&token().org(1).role("admin")).send().status, 200);
+        let mut reports = 0;
+        loop {
+            let text: String = channel.get_message().unwrap().get_payload().unwrap();
+            if text.starts_with("reset") {
+                break;
+            }
+            assert_eq!(text, "report rl:{o:1}");
+            reports += 1;
+        }
+        assert!(
+            (1..=50).contains(&reports),
+            "{reports} reports for 100 callers"
+        );
+    });
+}
+
+#[test]
+fn the_metrics_say_at_which_level_keys_were_judged_and_how_long_requests_waited() {
+    steady(|| {
+        let (up, server) = (upstream(), Server::start());
+        let plan = support::gateway()
+            .env("RATE_LIMIT_RPM", 1_000)
+            .env("RATE_LIMIT_BURST", 0)
+            .env("RATE_LIMIT_PER_IP", "false")
+            .env("RATE_LIMIT_BLOCK_DURATION", 60);
+        let nodes = nodes(&shared(plan, &up, &server), 1);
+        let gw = &nodes[0];
+        let ask = gw.get("/api/v1/x").bearer(&token().org(1));
+        let answers = burst(gw, SOURCE, &ask, 1_200);
+        assert_eq!(answers.last().map(|answer| answer.status), Some(429));
+        let count = |level: &str| gw.metric("dbpower_limit_levels_total", &[level]);
+        let all = ["slice", "node", "waited", "cached_refusal"];
+        // Each worker tells its counts every 20 ms.
+        until("every request was counted", || {
+            all.iter().map(|level| count(level)).sum::<f64>() >= 1_200.0
+        });
+        assert!(
+            all.iter().all(|level| count(level) > 0.0),
+            "{}",
+            gw.metrics()
+        );
+        let waits = gw.metric("dbpower_limit_wait_seconds_count", &[]);
+        assert_eq!(waits, count("waited"));
+        let said = |event: &str| gw.metric("dbpower_leases_total", &[event]);
+        // Some who asked found that tokens had come meanwhile.
+        assert!(said("waited") <= waits);
+        let served = answers.iter().filter(|answer| answer.status == 200).count();
+        let used = said("granted") - said("returned") - said("expired");
+        assert!(used >= served as f64, "{used} of {served}");
+        assert!(said("calls") < 120.0, "a tenth of the requests at most");
+    });
+}

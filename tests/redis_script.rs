@@ -384,3 +384,37 @@ fn a_key_lives_until_it_would_be_full() {
     assert_eq!(bench.ask("a", 1), (1, 0));
     assert!((132_000..=133_000).contains(&ttl(&mut bench)));
 }
+
+/// Microseconds of the server per call with so many sites on the key.
+fn cost_of_a_call(sites: usize) -> f64 {
+    let mut bench = Bench::new();
+    bench.fresh(PLAIN);
+    let _: () = redis::cmd("CONFIG")
+        .arg("RESETSTAT")
+        .query(&mut bench.connection)
+        .unwrap();
+    for nth in 0..1_000 {
+        let reply = bench.call(&format!("{:016x}", nth % sites), |call| {
+            (call.want, call.tau) = (1, 20_000);
+        });
+        assert_eq!(reply.status, 0);
+    }
+    let stats: String = redis::cmd("INFO")
+        .arg("commandstats")
+        .query(&mut bench.connection)
+        .unwrap();
+    let line = stats.lines().find(|line| line.starts_with("cmdstat_eval:"));
+    let of_call = line.and_then(|line| {
+        line.split(',')
+            .find_map(|s| s.strip_prefix("usec_per_call="))
+    });
+    of_call.unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_call_is_cheap_for_the_server_also_with_many_sites() {
+    let (one, many) = (cost_of_a_call(1), cost_of_a_call(16));
+    println!("{one} us per call with one site, {many} us with 16 (aim: 60)");
+    // Twenty times the aim: what a busy machine may add, and not what a loop over loops would.
+    assert!(one < 1_200.0 && many < 1_200.0);
+}

@@ -29,6 +29,22 @@ pub struct Counters {
     pub refused: u64,
     /// Keys charged at a bucket that they share, the table being full.
     pub overflow: u64,
+    /// Keys judged by the exchange, after a wait.
+    pub waited: u64,
+}
+
+impl Counters {
+    /// The levels at which keys were judged, in the order of `metrics::LIMIT_LEVELS`.
+    #[must_use]
+    pub fn levels(&self) -> [u64; 5] {
+        [
+            self.slice,
+            self.node,
+            self.overflow,
+            self.waited,
+            self.cached_refusal,
+        ]
+    }
 }
 
 /// A worker's limiter. Not `Sync` by use: every call takes it by `&mut`.

@@ -15,6 +15,8 @@ pub(super) struct Slice {
     pub(super) place: Place,
     pub(super) tokens: u32,
     pub(super) taken: u32,
+    /// Tells this slice from those that this core fills of the same key before and after it; never 0.
+    pub(super) serial: u64,
     /// The index entry that names this slice.
     entry: u32,
     ends_ns: u64,
@@ -66,6 +68,7 @@ pub(super) struct Slices {
     slices: Vec<Option<Slice>>,
     free: Vec<SliceId>,
     live: usize,
+    opened: u64,
 }
 
 impl Slices {
@@ -79,10 +82,12 @@ impl Slices {
     }
 
     pub(super) fn open(&mut self, place: Place, tokens: u32, entry: u32, now: u64) -> SliceId {
+        self.opened += 1;
         let slice = Slice {
             place,
             tokens,
             taken: 0,
+            serial: self.opened,
             entry,
             ends_ns: now.saturating_add(HOLD_NS),
         };

@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::labels::{
-    AuthFailure, CLASSES, CloseReason, LimitOutcome, LimitPolicy, METHODS, UpstreamEvent,
-    class_index,
+    AuthFailure, CLASSES, CloseReason, LIMIT_LEVELS, LimitOutcome, LimitPolicy, METHODS,
+    UpstreamEvent, class_index,
 };
 
 /// Upper bounds of the duration buckets in microseconds, 0.25 ms to 60 s; what is slower goes to the last, open bucket.
@@ -14,6 +14,14 @@ pub const DURATION_BOUNDS_US: [u64; 17] = [
     250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
 ];
+
+/// Upper bounds in microseconds of the time that a request waits for the store: 50 ms is the most that one call may take.
+pub(super) const WAIT_BOUNDS_US: [u64; 10] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000,
+];
+
+/// The sum of waits, and one count per bucket.
+const WAIT: usize = 1 + WAIT_BOUNDS_US.len() + 1;
 
 /// Numbers per (route, method, class): the sum of durations and one count per bucket. The number of requests is the sum of
 /// the counts, so a request costs two additions and not three.
@@ -44,7 +52,10 @@ impl Shape {
     pub(super) const CLOSED: usize = 11;
     pub(super) const AUTH: usize = Self::CLOSED + CloseReason::ALL.len();
     pub(super) const LIMIT: usize = Self::AUTH + AuthFailure::LABELS.len();
-    const TABLES: usize = Self::LIMIT + LimitPolicy::LABELS.len() * LimitOutcome::LABELS.len();
+    pub(super) const LEVELS: usize =
+        Self::LIMIT + LimitPolicy::LABELS.len() * LimitOutcome::LABELS.len();
+    pub(super) const WAIT: usize = Self::LEVELS + LIMIT_LEVELS.len();
+    const TABLES: usize = Self::WAIT + WAIT;
 
     pub(super) const fn new(routes: usize, services: usize) -> Self {
         Self { routes, services }
@@ -141,6 +152,21 @@ impl Core {
     /// The limiter decided about one key.
     pub fn limit(&self, policy: LimitPolicy, outcome: LimitOutcome) {
         self.add(Shape::limit(policy as usize, outcome as usize), 1);
+    }
+
+    /// So many keys were judged so far at each level, in the order of `LIMIT_LEVELS`.
+    pub fn limit_levels(&self, counts: [u64; LIMIT_LEVELS.len()]) {
+        for (level, count) in counts.into_iter().enumerate() {
+            self.set(Shape::LEVELS + level, count);
+        }
+    }
+
+    /// A request waited for the store.
+    pub fn limit_waited(&self, micros: u64) {
+        let bucket = WAIT_BOUNDS_US.iter().position(|&bound| micros <= bound);
+        let bucket = bucket.unwrap_or(WAIT_BOUNDS_US.len());
+        self.add(Shape::WAIT, micros);
+        self.add(Shape::WAIT + 1 + bucket, 1);
     }
 
     /// A caller was not identified.
@@ -247,6 +273,11 @@ impl Sum {
 
     pub(super) fn read(&self, index: usize) -> u64 {
         self.numbers.get(index).copied().unwrap_or(0)
+    }
+
+    /// Waits in the open, not cumulated, buckets.
+    pub(super) fn waits(&self) -> impl Iterator<Item = u64> + '_ {
+        (1..WAIT).map(|bucket| self.read(Shape::WAIT + bucket))
     }
 
     /// Requests in the open, not cumulated, buckets of one cell.

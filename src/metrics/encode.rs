@@ -9,10 +9,10 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{self, Unit};
 
 use super::classic::classic;
-use super::counters::{CELL, DURATION_BOUNDS_US, Shape, Sum};
+use super::counters::{CELL, DURATION_BOUNDS_US, Shape, Sum, WAIT_BOUNDS_US};
 use super::labels::{
-    AuthFailure, CLASSES, CloseReason, LEASE_EVENTS, LimitOutcome, LimitPolicy, METHODS,
-    UpstreamEvent,
+    AuthFailure, CLASSES, CloseReason, LEASE_EVENTS, LIMIT_LEVELS, LimitOutcome, LimitPolicy,
+    METHODS, UpstreamEvent,
 };
 use super::{Registry, State};
 
@@ -198,7 +198,20 @@ impl Snapshot {
         for (event, count) in LEASE_EVENTS.iter().zip(self.leases) {
             counter(&mut family.encode_family(&[("event", *event)])?, count)?;
         }
-        Ok(())
+        let bounds = WAIT_BOUNDS_US.iter().map(|&bound| seconds(bound));
+        let buckets: Vec<(f64, u64)> = bounds
+            .chain([f64::INFINITY])
+            .zip(self.sum.waits())
+            .collect();
+        let count = buckets.iter().map(|bucket| bucket.1).sum();
+        let mut family = page.family(
+            "limit_wait",
+            "Time that requests waited for Redis.",
+            Some(&Unit::Seconds),
+            MetricType::Histogram,
+        )?;
+        let sum = seconds(self.sum.read(Shape::WAIT));
+        family.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
     }
 
     fn connections(&self, page: &mut Page<'_>) -> Result<(), Error> {
@@ -259,6 +272,16 @@ impl Snapshot {
                 let labels = [("policy", *policy), ("outcome", *outcome)];
                 counter(&mut family.encode_family(&labels)?, n)?;
             }
+        }
+        let mut family = page.family(
+            "limit_levels",
+            "Keys judged: in a core's slice, at the node's bucket, at a bucket that keys share, by Redis after a wait, by a known refusal.",
+            None,
+            MetricType::Counter,
+        )?;
+        for (index, level) in LIMIT_LEVELS.iter().enumerate() {
+            let n = self.sum.read(Shape::LEVELS + index);
+            counter(&mut family.encode_family(&[("level", *level)])?, n)?;
         }
         page.gauge("limit_keys", "Keys that the limiter holds now.", self.keys)?;
         let mut family = page.family(

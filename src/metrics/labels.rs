@@ -231,3 +231,7 @@ impl UpstreamEvent {
 pub const LEASE_EVENTS: [&str; 9] = [
     "calls", "waited", "lost", "repeated", "short", "granted", "returned", "expired", "owed",
 ];
+
+/// Where the limiter judged a key: in a core's slice, at the node's bucket, at a bucket that keys share, by the store after a wait, or
+/// by a refusal that was known.
+pub const LIMIT_LEVELS: [&str; 5] = ["slice", "node", "overflow", "waited", "cached_refusal"];

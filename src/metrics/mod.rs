@@ -12,8 +12,8 @@ mod tests;
 pub use counters::{Core, DURATION_BOUNDS_US};
 pub use encode::{Gauges, TextFormat};
 pub use labels::{
-    AuthFailure, CloseReason, LEASE_EVENTS, LimitOutcome, LimitPolicy, METHODS, UpstreamEvent,
-    method_index,
+    AuthFailure, CloseReason, LEASE_EVENTS, LIMIT_LEVELS, LimitOutcome, LimitPolicy, METHODS,
+    UpstreamEvent, method_index,
 };
 pub use state::{Driver, ServiceState, State};
 

@@ -1,5 +1,6 @@
 //! The one place where a clock is read. Everything else takes `now` as an argument, so that tests and the simulation can
-//! inject it. Invariant: `now_ns` never goes back.
+//! inject it. Invariant: `now_ns` never goes back, and goes on while the machine sleeps: whoever wakes up from a suspension must not
+//! spend leases that the store has ended meanwhile, which `CLOCK_MONOTONIC` would not tell.
 
 #![allow(
     clippy::disallowed_methods,
@@ -7,16 +8,22 @@
 )]
 
 use std::sync::OnceLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-fn origin() -> Instant {
-    static ORIGIN: OnceLock<Instant> = OnceLock::new();
-    *ORIGIN.get_or_init(Instant::now)
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+/// Nanoseconds since the machine started, those in which it slept included.
+fn uptime_ns() -> u64 {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(tv_nsec).unwrap_or(0)
 }
 
 /// Nanoseconds since the process first asked; monotonic, the same for all threads.
 pub fn now_ns() -> u64 {
-    u64::try_from(origin().elapsed().as_nanos()).unwrap_or(u64::MAX)
+    static ORIGIN: OnceLock<u64> = OnceLock::new();
+    let origin = *ORIGIN.get_or_init(uptime_ns);
+    uptime_ns().saturating_sub(origin)
 }
 
 /// Milliseconds on the monotonic clock.

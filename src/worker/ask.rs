@@ -32,7 +32,10 @@ pub(super) async fn ask<S: Stream>(
     let asked = |key: Option<Key>| key.map(|key| post(key, claim.cost(), shard));
     let (ip, organization) = (asked(claim.ip()), asked(claim.organization()));
     let answers = async { (verdict(ip).await, verdict(organization).await) };
+    let asked_ns = S::now_ns();
     let heard = within(S::sleep_ms(WAIT_MS), answers).await;
+    let micros = S::now_ns().saturating_sub(asked_ns) / 1_000;
+    shard.count(|core| core.limit_waited(micros));
     let unasked = || {
         shard
             .setup

@@ -301,7 +301,11 @@ impl<S: Stream> Shard<S> {
         let unix_ms = S::unix_ms();
         self.deadlines.now_ms.set(now_ns / 1_000_000);
         self.sweep.tick(now_ns / 1_000_000);
-        self.checks.borrow_mut().limits.tick(now_ns);
+        let levels = {
+            let limits = &mut self.checks.borrow_mut().limits;
+            limits.tick(now_ns);
+            limits.counters().levels()
+        };
         self.upstreams.expire(now_ns / 1_000_000);
         self.count_left_out(now_ns / 1_000_000);
         self.tunnels.expire(unix_ms);
@@ -316,6 +320,7 @@ impl<S: Stream> Shard<S> {
             dropped = log.dropped();
         }
         self.count(|core| {
+            core.limit_levels(levels);
             core.log_dropped(dropped);
             core.tunnels_open(self.tunnels.count());
             for service in 0..self.upstreams.services() {

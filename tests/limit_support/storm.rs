@@ -411,6 +411,7 @@ impl Storm {
             cached_refusal: sum(|c| c.cached_refusal),
             refused: sum(|c| c.refused),
             overflow: sum(|c| c.overflow),
+            waited: sum(|c| c.waited),
         };
         let (mut totals, mut excess, mut served_while_blocked) = (Vec::new(), i128::MIN, false);
         for (key, line) in lines.iter().enumerate() {

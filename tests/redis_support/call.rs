@@ -97,7 +97,11 @@ impl Call {
         ] {
             command.arg(number);
         }
-        command.arg(u8::from(self.reset)).arg(self.now);
+        // 0: the server's own clock.
+        let now = (self.now > 0).then(|| self.now.to_string());
+        command
+            .arg(u8::from(self.reset))
+            .arg(now.unwrap_or_default());
         let values: Vec<redis::Value> = command.query(connection).expect("the script runs");
         let number = |at: usize| match values.get(at) {
             Some(redis::Value::Int(n)) => u64::try_from(*n).expect("no negative number"),

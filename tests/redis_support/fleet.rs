@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::checked::Checked;
 use super::weather::{Mistake, Random, Weather};
 
 use dbpower_gateway::limit::{
@@ -38,6 +39,14 @@ struct Member {
     run: u64,
     cut_until: u64,
     back_at: u64,
+    /// A core that stands still neither takes nor settles.
+    stalled: (usize, u64),
+}
+
+impl Member {
+    fn is_stalled(&self, core: usize, now: u64) -> bool {
+        self.stalled.0 == core && now < self.stalled.1
+    }
 }
 
 enum Post {
@@ -53,15 +62,6 @@ enum Post {
         numbers: Vec<i64>,
         epoch: String,
     },
-}
-
-/// All admissions of one key, against one exact bucket that may not fall below 0.
-#[derive(Default)]
-pub(crate) struct Checked {
-    used: u128,
-    at: u64,
-    worst: u128,
-    pub(crate) tokens: u64,
 }
 
 pub(crate) struct Fleet {
@@ -154,6 +154,7 @@ impl Fleet {
             run: self.runs,
             cut_until: 0,
             back_at: 0,
+            stalled: (0, 0),
         }
     }
 
@@ -163,27 +164,15 @@ impl Fleet {
 
     /// The most that was admitted over what one bucket allows, in tokens; negative: never above.
     pub(crate) fn excess(&self) -> i128 {
-        let capacity = u128::from(self.settings.rpm + self.settings.burst);
-        let worst = self
-            .checked
-            .values()
-            .map(|key| key.worst)
-            .max()
-            .unwrap_or(0);
-        // Rounded up: half a token too much is too much.
-        let token = u128::from(60 * SECOND);
-        worst.div_ceil(token) as i128 - capacity as i128
+        let capacity = i128::from(self.settings.rpm + self.settings.burst);
+        let worst = self.checked.values().map(Checked::worst).max();
+        worst.unwrap_or(0) - capacity
     }
 
     fn admitted(&mut self, keys: &[Key], cost: u32) {
         for key in keys {
             let checked = self.checked.entry(key.clone()).or_default();
-            let refill = u128::from(self.now - checked.at) * u128::from(self.settings.rpm);
-            checked.used =
-                checked.used.saturating_sub(refill) + u128::from(cost) * u128::from(60 * SECOND);
-            checked.worst = checked.worst.max(checked.used);
-            checked.at = self.now;
-            checked.tokens += u64::from(cost);
+            checked.admit(cost, self.settings.rpm, self.now);
         }
     }
 
@@ -198,6 +187,9 @@ impl Fleet {
             .take(1 + usize::from(self.settings.per_ip))
             .collect();
         let core = self.random.index(self.settings.cores);
+        if self.members[member].is_stalled(core, now) {
+            return;
+        }
         let cores = &mut self.members[member].cores;
         let outcome = cores[core].request(
             Some(OrgKey::new(&org)),
@@ -422,8 +414,10 @@ impl Fleet {
         self.deliver();
         for at in 0..self.members.len() {
             if self.now / TICK != tick {
-                for core in &mut self.members[at].cores {
-                    core.tick(self.now);
+                for core in 0..self.settings.cores {
+                    if !self.members[at].is_stalled(core, self.now) {
+                        self.members[at].cores[core].tick(self.now);
+                    }
                 }
             }
             self.turn(at);
@@ -439,6 +433,18 @@ impl Fleet {
         let at = self.random.index(self.members.len());
         if self.random.thousandths(self.weather.crash) {
             self.crash(at);
+        }
+        if self.random.thousandths(self.weather.stall) {
+            let until = self.now + self.random.below(400 * MS);
+            self.members[at].stalled = (self.random.index(self.settings.cores), until);
+        }
+        if self.random.thousandths(self.weather.watch) {
+            // Somebody asks for the level: every node reports what it has spent.
+            let key = Key::Org(format!("{}0", self.prefix).as_str().into());
+            for member in &mut self.members {
+                member.exchange.report(&key.store_name());
+            }
+            self.members[at].exchange.watch(&key, u64::MAX, self.now);
         }
         if self.random.thousandths(self.weather.cut) {
             let until = self.now + self.random.below(5 * SECOND);
@@ -484,16 +490,11 @@ impl Fleet {
     /// When the next lease of an organization ends in the store.
     pub(crate) fn lease_end(&mut self, who: u8) -> Option<u64> {
         let key = format!("{0}rl:{{o:{0}{who}}}", self.prefix);
-        let mut command = redis::cmd("HGETALL");
-        let fields: Vec<(String, String)> =
-            command.arg(key).query(&mut self.redis).expect("a hash");
-        let ends = fields.iter().filter(|(name, _)| name.starts_with("s:"));
-        let ends = ends.filter_map(|(_, record)| {
-            let mut parts = record.split(':').skip(1);
-            let out: u64 = parts.next()?.parse().ok()?;
-            let exp: u64 = parts.next()?.parse().ok()?;
-            (out > 0).then_some((exp + self.redis_back_ms - 1_800_000_000_000) * MS)
-        });
+        let leases = super::leases(&mut self.redis, &key);
+        let ends = leases
+            .into_iter()
+            .filter(|lease| lease.out > 0)
+            .map(|lease| (lease.ends_ms + self.redis_back_ms - 1_800_000_000_000) * MS);
         ends.filter(|end| *end > self.now).min()
     }
 }

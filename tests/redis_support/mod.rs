@@ -20,6 +20,7 @@
 )]
 
 pub(crate) mod call;
+pub(crate) mod checked;
 pub(crate) mod fleet;
 pub(crate) mod weather;
 
@@ -126,4 +127,25 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A record of a site in the store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LeaseOf {
+    pub(crate) out: u64,
+    pub(crate) ends_ms: u64,
+}
+
+/// The records of a bucket, also of leases that have ended since the last call.
+pub(crate) fn leases(redis: &mut redis::Connection, key: &str) -> Vec<LeaseOf> {
+    let mut command = redis::cmd("HGETALL");
+    let fields: Vec<(String, String)> = command.arg(key).query(redis).expect("a hash");
+    let records = fields.iter().filter(|(name, _)| name.starts_with("s:"));
+    let lease = |(_, record): &(String, String)| {
+        let mut parts = record.split(':').skip(1);
+        let out = parts.next()?.parse().ok()?;
+        let ends_ms = parts.next()?.parse().ok()?;
+        Some(LeaseOf { out, ends_ms })
+    };
+    records.filter_map(lease).collect()
 }

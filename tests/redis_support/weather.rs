@@ -20,6 +20,10 @@ pub(crate) struct Weather {
     pub(crate) delay_max_us: u64,
     pub(crate) crash: u64,
     pub(crate) cut: u64,
+    /// Of a core, for longer than its slices last.
+    pub(crate) stall: u64,
+    /// Of `/rate-limit/info`.
+    pub(crate) watch: u64,
     pub(crate) flush: u64,
     /// Of Redis, backwards only: forwards costs what section 2 says.
     pub(crate) clock_step: u64,
@@ -31,6 +35,8 @@ pub(crate) const CALM: Weather = Weather {
     delay_max_us: 1_000,
     crash: 0,
     cut: 0,
+    stall: 0,
+    watch: 0,
     flush: 0,
     clock_step: 0,
 };

@@ -15,6 +15,8 @@ use crate::limit::{self, Call, CallId, Reply};
 pub(super) const CALL_MAX: Duration = Duration::from_millis(50);
 /// Connecting, TLS and authentication included.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
+/// Buckets that one write resets: others' calls wait behind it for a few ms.
+const RESETS_MAX: usize = 100;
 
 const HEARTBEAT: &str = include_str!("heartbeat.lua");
 const LIMITS: &str = include_str!("limits.lua");
@@ -169,30 +171,38 @@ impl Link {
         self.value(&command).await
     }
 
-    /// Fills one bucket and lifts its block, for a site that holds nothing.
+    /// Fills these buckets and lifts their blocks, for a site that holds nothing.
     pub(super) async fn reset(
         self,
-        key: &str,
+        keys: &[String],
         (site, seq): (&str, u64),
+        sha: &str,
         (version, rpm, burst, block_ms): (u64, u32, u32, u64),
     ) -> Result<(), Reason> {
-        let mut command = redis::cmd("EVAL");
-        command
-            .arg(limit::SCRIPT)
-            .arg(1)
-            .arg(key)
-            .arg(site)
-            .arg(seq);
-        // known, held, ret, owed, waiting, cost, want, tau, told, age, left
-        command.arg(&[0, 0, 0, 0, 0, 1, 0, 100, 0, 0, 0]);
-        command
-            .arg(version)
-            .arg(rpm)
-            .arg(burst)
-            .arg(60_000)
-            .arg(block_ms);
-        command.arg(1).arg("");
-        let _: Value = self.value(&command).await?;
+        // A cluster's keys are reset by those who know them.
+        let Self::Single(mut connection) = self else {
+            return Ok(());
+        };
+        let command = |name: &str, script: &str, key: &str| {
+            let mut command = redis::cmd(name);
+            command.arg(script).arg(1).arg(key).arg(site).arg(seq);
+            // known, held, ret, owed, waiting, cost, want, tau, told, age, left
+            command.arg(&[0, 0, 0, 0, 0, 1, 0, 100, 0, 0, 0]);
+            command.arg(version).arg(rpm).arg(burst).arg(60_000);
+            command.arg(block_ms).arg(1).arg("");
+            command
+        };
+        for some in keys.chunks(RESETS_MAX) {
+            let mut pipe = redis::pipe();
+            for (at, key) in some.iter().enumerate() {
+                // The first one teaches a server the script that it may have lost.
+                pipe.add_command(match at {
+                    0 => command("EVAL", limit::SCRIPT, key),
+                    _ => command("EVALSHA", sha, key),
+                });
+            }
+            let _: Vec<Value> = within(CALL_MAX, pipe.query_async(&mut connection)).await?;
+        }
         Ok(())
     }
 
@@ -246,10 +256,23 @@ async fn pipeline(
         pipe.add_command(eval(call, "EVALSHA", sha));
     }
     let mut values: Vec<RedisResult<Value>> = pipe.query_async(&mut connection).await?;
-    for (value, call) in values.iter_mut().zip(calls) {
+    let mut again = redis::pipe();
+    again.ignore_errors();
+    let mut unknown = Vec::new();
+    for (at, (value, call)) in values.iter().zip(calls).enumerate() {
         if is_unknown(value) {
-            let again = eval(call, "EVAL", limit::SCRIPT);
-            *value = again.query_async(&mut connection).await;
+            // The first one teaches the server the script, the others follow in the same write.
+            again.add_command(match unknown.is_empty() {
+                true => eval(call, "EVAL", limit::SCRIPT),
+                false => eval(call, "EVALSHA", sha),
+            });
+            unknown.push(at);
+        }
+    }
+    if !unknown.is_empty() {
+        let second: Vec<RedisResult<Value>> = again.query_async(&mut connection).await?;
+        for (at, value) in unknown.into_iter().zip(second) {
+            values[at] = value;
         }
     }
     Ok(values)

@@ -22,6 +22,8 @@ const ERRANDS_MAX: usize = 1_024;
 const REPORTS: Duration = Duration::from_millis(25);
 /// An errand is not waited for any longer; the exchange answers well before.
 const ERRAND_MAX: Duration = Duration::from_millis(500);
+/// A million buckets take some seconds.
+const RESET_ALL_MAX: Duration = Duration::from_secs(10);
 
 /// What the exchange is given.
 pub struct Store {
@@ -41,7 +43,7 @@ pub struct Store {
 
 /// What an own endpoint wants.
 enum Errand {
-    Watch(Key, oneshot::Sender<Verdict>),
+    Info(Key, oneshot::Sender<Verdict>),
     Reset(Key, oneshot::Sender<Verdict>),
     ResetAll(oneshot::Sender<()>),
     Publish(String),
@@ -65,22 +67,23 @@ pub(super) fn start(store: Store, state: Arc<State>, clock_ns: fn() -> u64) -> D
 impl Door {
     /// The key's numbers over all nodes; what this node knows if the store is away.
     pub(super) async fn info(&self, key: Key) -> Option<Info> {
-        self.tell(format!("report {}", key.store_name())).await;
-        tokio::time::sleep(REPORTS).await;
-        let verdict = self.ask(|reply| Errand::Watch(key, reply)).await?;
+        let verdict = self
+            .ask(|reply| Errand::Info(key, reply), ERRAND_MAX)
+            .await?;
         Some(self.node.info_of(verdict.tokens()?))
     }
 
     /// Fills the key's bucket for all nodes; in effect here when it returns.
     pub(super) async fn reset(&self, key: Key) {
         let told = format!("reset {}", key.store_name());
-        self.ask(|reply| Errand::Reset(key, reply)).await;
+        self.ask(|reply| Errand::Reset(key, reply), ERRAND_MAX)
+            .await;
         self.tell(told).await;
     }
 
     /// Fills every bucket.
     pub(super) async fn reset_all(&self) {
-        self.ask(Errand::ResetAll).await;
+        self.ask(Errand::ResetAll, RESET_ALL_MAX).await;
         self.tell("reset".to_owned()).await;
     }
 
@@ -89,9 +92,13 @@ impl Door {
         let _ = self.errands.send(Errand::Publish(text)).await;
     }
 
-    async fn ask<T>(&self, errand: impl FnOnce(oneshot::Sender<T>) -> Errand) -> Option<T> {
+    async fn ask<T>(
+        &self,
+        errand: impl FnOnce(oneshot::Sender<T>) -> Errand,
+        max: Duration,
+    ) -> Option<T> {
         let (reply, answered) = oneshot::channel();
         self.errands.send(errand(reply)).await.ok()?;
-        tokio::time::timeout(ERRAND_MAX, answered).await.ok()?.ok()
+        tokio::time::timeout(max, answered).await.ok()?.ok()
     }
 }

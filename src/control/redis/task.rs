@@ -1,6 +1,7 @@
 //! The task that owns the exchange: takes what is asked, sends calls, hands out answers, and knows whether Redis is there.
 //! Not the connection (`link`). Invariant: it never waits for Redis itself, only for whatever happens next.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +9,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::channel::{News, listen};
 use super::link::{Address, Answer, Link, Reason};
-use super::{Errand, Store};
-use crate::limit::{Exchange, SCRIPT, Verdict};
+use super::{Errand, REPORTS, Store};
+use crate::limit::{Exchange, Key, SCRIPT, Verdict};
 use crate::mailbox::Lease;
 use crate::metrics::State;
 
-/// Calls of one pipeline.
+/// Calls of one pipeline, and all that are under way at once: at 52 us each, the last one is answered within 27 ms.
 const CALLS_MAX: usize = 512;
 /// How often a store that is away is tried.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -29,6 +30,10 @@ enum Event {
     Unreachable(Reason),
     Nodes(Result<u32, Reason>),
     Limits((u64, u32, u32, u64)),
+    /// The other nodes have had the time to report what they have spent of a key.
+    Reported(Key),
+    /// Whether every bucket of the store was reset.
+    Wiped(bool),
 }
 
 /// Everything the task owns.
@@ -45,6 +50,13 @@ struct Task {
     /// Why the store is away, as it was logged.
     told: Option<Reason>,
     nodes: u32,
+    /// Who asks for a key's level while the other nodes report: one exchange per key serves them all.
+    infos: HashMap<Key, Vec<oneshot::Sender<Verdict>>>,
+    /// All buckets are to be reset as soon as the store can be reached.
+    wipes: bool,
+    /// What the other nodes say; heard on a connection of its own.
+    channel: tokio::task::JoinHandle<()>,
+    news: mpsc::Sender<News>,
     /// The environment's limits were brought to the store.
     introduced: bool,
 }
@@ -65,7 +77,7 @@ pub(super) async fn run(
     };
     let (events, mut happened) = mpsc::unbounded_channel();
     let (news, mut channel) = mpsc::channel(LETTERS_MAX);
-    tokio::spawn(listen(address.clone(), news));
+    let listener = tokio::spawn(listen(address.clone(), news.clone()));
     let seed = getrandom::u64().unwrap_or_else(|_| clock_ns());
     let site: Arc<str> = format!("{seed:016x}").into();
     let mut task = Task {
@@ -85,6 +97,10 @@ pub(super) async fn run(
         link: None,
         events,
         told: None,
+        infos: HashMap::new(),
+        wipes: false,
+        channel: listener,
+        news,
         introduced: false,
     };
     task.seek(Duration::ZERO);
@@ -138,11 +154,8 @@ impl Task {
             }
         }
         if let Some(link) = &self.link {
-            loop {
-                let calls = self.exchange.calls((self.clock_ns)(), CALLS_MAX);
-                if calls.is_empty() {
-                    break;
-                }
+            let calls = self.exchange.calls((self.clock_ns)(), CALLS_MAX);
+            if !calls.is_empty() {
                 let (link, sha) = (link.clone(), Arc::clone(&self.sha));
                 let events = self.events.clone();
                 tokio::spawn(async move {
@@ -178,6 +191,12 @@ impl Task {
             Event::Limits((version, rpm, burst, block_ms)) => {
                 self.store.node.put_limits(version, rpm, burst, block_ms);
             }
+            Event::Reported(key) => {
+                for reply in self.infos.remove(&key).unwrap_or_default() {
+                    self.exchange.watch(&key, reply, (self.clock_ns)());
+                }
+            }
+            Event::Wiped(done) => self.wipes |= !done,
         }
     }
 
@@ -187,6 +206,9 @@ impl Task {
             return;
         }
         self.exchange.put_away(self.nodes, (self.clock_ns)());
+        // A connection that died without a word would stay deaf.
+        self.channel.abort();
+        self.channel = tokio::spawn(listen(self.address.clone(), self.news.clone()));
         self.say_away(why);
         self.seek(AGAIN);
     }
@@ -212,6 +234,9 @@ impl Task {
         self.exchange.put_back();
         self.state.put_redis(true);
         self.told = None;
+        if std::mem::take(&mut self.wipes) {
+            self.wipe(None);
+        }
         tracing::info!(nodes = self.nodes, "Redis is connected: limits are shared");
     }
 
@@ -237,10 +262,14 @@ impl Task {
         });
     }
 
-    fn beat(&self) {
+    fn beat(&mut self) {
         let Some(link) = self.link.clone() else {
             return;
         };
+        // A reset of all keys that failed half-way is made again.
+        if std::mem::take(&mut self.wipes) {
+            self.wipe(None);
+        }
         let (events, site) = (self.events.clone(), Arc::clone(&self.site));
         tokio::spawn(async move {
             let _ = events.send(Event::Nodes(link.heartbeat(&site).await));
@@ -250,15 +279,32 @@ impl Task {
     fn serve(&mut self, errand: Errand) {
         let now = (self.clock_ns)();
         match errand {
-            Errand::Watch(key, reply) => self.exchange.watch(&key, reply, now),
+            Errand::Info(key, reply) => self.inform(key, reply),
             Errand::Reset(key, reply) => self.exchange.reset(&key, reply, now),
             Errand::ResetAll(done) => self.reset_all(done),
-            Errand::Publish(text) => {
-                if let Some(link) = self.link.clone() {
-                    tokio::spawn(async move { link.publish(&text).await });
-                }
-            }
+            Errand::Publish(text) => self.publish(text),
         }
+    }
+
+    fn publish(&self, text: String) {
+        if let Some(link) = self.link.clone() {
+            tokio::spawn(async move { link.publish(&text).await });
+        }
+    }
+
+    /// The key's level over all nodes. Callers that come while the others report share what comes of it.
+    fn inform(&mut self, key: Key, reply: oneshot::Sender<Verdict>) {
+        if let Some(callers) = self.infos.get_mut(&key) {
+            callers.push(reply);
+            return;
+        }
+        self.publish(format!("report {}", key.store_name()));
+        self.infos.insert(key.clone(), vec![reply]);
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(REPORTS).await;
+            let _ = events.send(Event::Reported(key));
+        });
     }
 
     fn hear(&mut self, news: News) {
@@ -281,40 +327,55 @@ impl Task {
         }
     }
 
-    /// Every bucket of the store, some at a time; this node's own caches at once.
+    /// Every bucket, of this node at once; those of the store as soon as it can be reached.
     fn reset_all(&mut self, done: oneshot::Sender<()>) {
-        if self.store.cluster {
+        if self.store.cluster || self.link.is_none() {
+            self.wipes = !self.store.cluster;
             self.exchange.reset_known();
             let _ = done.send(());
             return;
         }
         self.exchange.reset_elsewhere(None);
+        self.wipe(Some(done));
+    }
+
+    /// Every bucket of the store, some at a time.
+    fn wipe(&self, done: Option<oneshot::Sender<()>>) {
         let Some(link) = self.link.clone() else {
             return;
         };
         let (site, limits) = (format!("{}r", self.site), self.store.node.limits_now());
+        let (sha, events) = (Arc::clone(&self.sha), self.events.clone());
         let start = (self.clock_ns)();
         tokio::spawn(async move {
-            let mut cursor = 0;
-            for turn in 0.. {
-                let Ok((next, keys)) = link.clone().scan(cursor).await else {
-                    return;
-                };
-                for key in keys {
-                    // Numbers that grow with every call of this site.
-                    let _ = link
-                        .clone()
-                        .reset(&key, (&site, start + turn), limits)
-                        .await;
-                }
-                cursor = next;
-                if cursor == 0 {
-                    break;
-                }
+            let wiped = wipe(&link, (&site, start), &sha, limits).await;
+            let _ = events.send(Event::Wiped(wiped.is_ok()));
+            if let Some(done) = done {
+                let _ = done.send(());
             }
-            let _ = done.send(());
+            let _ = link.publish("reset").await;
         });
     }
+}
+
+/// Resets what a scan finds. The numbers grow with every batch, so that no call of this site is taken for a repeated one.
+async fn wipe(
+    link: &Link,
+    (site, start): (&str, u64),
+    sha: &str,
+    limits: (u64, u32, u32, u64),
+) -> Result<(), Reason> {
+    let mut cursor = 0;
+    for turn in 0.. {
+        let (next, keys) = link.clone().scan(cursor).await?;
+        let number = (site, start + turn);
+        link.clone().reset(&keys, number, sha, limits).await?;
+        cursor = next;
+        if cursor == 0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The script's name at the server.

@@ -35,7 +35,16 @@ pub enum Letter {
 pub struct Claim {
     cost: u32,
     ip: Option<(IpKey, Leg)>,
+    /// The slice that the address's token came from; 0: from none.
+    ip_slice: u64,
     org: Option<(Box<str>, Leg)>,
+}
+
+/// A charge: what is left of the key, and the slice it came from (0: from the pool).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Charge {
+    left: u32,
+    slice: u64,
 }
 
 /// One of a request's two keys.
@@ -47,6 +56,12 @@ enum Leg {
     Asked,
     /// Charged; tokens left.
     Charged(u32),
+}
+
+impl Leg {
+    fn of(charge: Option<Charge>) -> Self {
+        charge.map_or(Self::Asked, |charge| Self::Charged(charge.left))
+    }
 }
 
 impl Claim {
@@ -112,13 +127,15 @@ impl Core {
             Some((kind, hash)) => Some(self.leg(kind, hash, cost, clock)),
             None => None,
         };
-        let ip_leg = ip_left.map(|left| left.map_or(Leg::Asked, Leg::Charged));
+        let ip_slice = ip_left.flatten().map_or(0, |charge| charge.slice);
+        let ip_leg = ip_left.map(Leg::of);
         if ip_leg != Some(Leg::Asked) && org_left != Some(Leg::Asked) {
             return Ok(Outcome::Permit(self.permit(ip_leg, org_left)));
         }
         Ok(Outcome::Ask(Box::new(Claim {
             cost,
             ip: ip.zip(ip_leg),
+            ip_slice,
             org: org.map(|org| org.text().into()).zip(org_left),
         })))
     }
@@ -145,7 +162,7 @@ impl Core {
                 *leg = self.leg(Kind::Org, hash, claim.cost, clock);
             }
             if let Err(refusal) = refused {
-                self.give_back_here(&claim, ip.is_none());
+                self.give_back_here(&claim);
                 return Err(refusal);
             }
         }
@@ -191,14 +208,14 @@ impl Core {
     }
 
     fn leg(&mut self, kind: Kind, hash: Hash, cost: u32, clock: &impl Fn() -> u64) -> Leg {
-        let left = self.charge_leased(kind, hash, cost, clock);
-        left.map_or(Leg::Asked, Leg::Charged)
+        Leg::of(self.charge_leased(kind, hash, cost, clock))
     }
 
     fn hear(&mut self, leg: &mut Leg, verdict: Option<Verdict>, kind: Kind) -> Result<(), Refusal> {
         if *leg != Leg::Asked {
             return Ok(());
         }
+        self.counters.waited += 1;
         // What was asked and not answered is not charged.
         match verdict.map_or(Err(1), Verdict::judged) {
             Ok(tokens) => {
@@ -287,13 +304,14 @@ impl Core {
         hash: Hash,
         cost: u32,
         clock: &impl Fn() -> u64,
-    ) -> Option<u32> {
+    ) -> Option<Charge> {
         loop {
             let found = self.own_leased(kind, hash)?;
             let now = clock();
             let demand = self.entry(&found).map_or(0, |entry| entry.count(now));
-            if let Some(left) = self.charge_leased_slice(&found, cost, now) {
-                return Some(left);
+            let charge = self.charge_leased_slice(&found, cost, now);
+            if charge.is_some() {
+                return charge;
             }
             let (slices, cores) = (self.node.settings.slices, self.cores);
             let lends = slices && found.entry.is_some() && self.slices.has_room();
@@ -311,7 +329,7 @@ impl Core {
                     self.counters.node += 1;
                     let left = slot.tokens_leased(word.tokens(), &self.limits, now);
                     self.open_slice(&found, lend, now);
-                    return Some(left);
+                    return Some(Charge { left, slice: 0 });
                 }
                 Take::Short => return None,
                 Take::Gone => {}
@@ -319,7 +337,7 @@ impl Core {
         }
     }
 
-    fn charge_leased_slice(&mut self, found: &Found, cost: u32, now: u64) -> Option<u32> {
+    fn charge_leased_slice(&mut self, found: &Found, cost: u32, now: u64) -> Option<Charge> {
         let id = self.entry(found).map(|entry| entry.slice)?;
         let slice = self.slices.of(id)?;
         if !slice.affords(cost, now) {
@@ -328,6 +346,7 @@ impl Core {
         }
         slice.spend(cost);
         let (place, empty, taken) = (slice.place, slice.tokens == 0, slice.taken);
+        let serial = slice.serial;
         let slot = self.node.table.slot(place);
         let held = slot.held(now).all.saturating_sub(taken);
         self.counters.slice += 1;
@@ -335,12 +354,14 @@ impl Core {
         if empty {
             self.settle_of(found);
         }
-        Some(left)
+        let slice = serial;
+        Some(Charge { left, slice })
     }
 
-    /// The address's token of a request that its organization refused, if it came from a slice that is not settled.
-    fn give_back_here(&mut self, claim: &Claim, was_here: bool) {
-        let Some((ip, Leg::Charged(_))) = claim.ip.filter(|_| was_here) else {
+    /// The address's token of a request that its organization refused, if the very slice that it came from is not settled: a later
+    /// one of the same key was filled after a call may have reported the token as spent.
+    fn give_back_here(&mut self, claim: &Claim) {
+        let Some((ip, Leg::Charged(_))) = claim.ip else {
             return;
         };
         let hash = self.ip_hash(ip);
@@ -348,7 +369,8 @@ impl Core {
         let id = at
             .and_then(|at| self.index.at(at, hash))
             .map_or(0, |entry| entry.slice);
-        if let Some(slice) = self.slices.of(id) {
+        let slice = self.slices.of(id);
+        if let Some(slice) = slice.filter(|slice| slice.serial == claim.ip_slice) {
             let _ = slice.unspend(claim.cost);
         }
     }

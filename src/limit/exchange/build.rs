@@ -9,28 +9,65 @@ use crate::limit::key::Hash;
 use crate::limit::limits::Limits;
 use crate::limit::slot::{Held, Slot};
 
+/// How long a request waits before its call is sent.
+const WAIT_NS: u64 = 50_000_000;
+
 impl<R> Exchange<R> {
-    /// The calls to be sent now, at most `max`: of those who wait, and of timers that have gone off.
+    /// The calls to be sent now, of those who wait, then of timers that have gone off and of what is owed. At most `max` are under way at
+    /// once, and half of that for those that nobody waits for: more would time out behind each other.
     pub fn calls(&mut self, now: u64, max: usize) -> Vec<Call> {
         if self.away {
             return Vec::new();
         }
         self.wake(now);
         let mut calls = Vec::new();
-        let mut later = Vec::new();
-        for hash in std::mem::take(&mut self.ready) {
-            if calls.len() >= max {
-                later.push(hash);
-                continue;
-            }
-            if let Some(site) = self.sites.get_mut(&hash) {
+        while self.flying < max
+            && let Some(hash) = self.ready.pop_front()
+        {
+            let site = self.sites.get_mut(&hash);
+            if let Some(site) = site.filter(|site| site.is_ready) {
                 site.is_ready = false;
+                if self.is_too_late(hash, now) {
+                    continue;
+                }
+                calls.extend(self.build(hash, now));
             }
-            calls.extend(self.build(hash, now));
         }
-        self.ready = later;
+        while self.flying < max / 2
+            && let Some(hash) = self.later.pop_front()
+        {
+            let site = self.sites.get_mut(&hash);
+            if site.is_some_and(|site| std::mem::take(&mut site.is_later)) {
+                calls.extend(self.build(hash, now));
+            }
+        }
         self.traffic.calls += u64::try_from(calls.len()).unwrap_or(0);
         calls
+    }
+
+    /// Whoever has waited for as long as a call may take, before one could be sent, is judged as if the store were away. True: nobody
+    /// waits for a call any more.
+    fn is_too_late(&mut self, hash: Hash, now: u64) -> bool {
+        let overdue = |waiter: &Waiter<R>| waiter.asked_ns.saturating_add(WAIT_NS) <= now;
+        let mut judged = false;
+        while let Some(site) = self.sites.get_mut(&hash)
+            && site.flight.is_none()
+            && site.waiting.front().is_some_and(overdue)
+            && let Some(waiter) = site.waiting.pop_front()
+        {
+            self.waiting -= 1;
+            judged = true;
+            let verdict = self.judge_away(hash, waiter.cost, now);
+            let place = waiter.reply.map(|place| (place, verdict));
+            self.answers.extend(place);
+        }
+        let site = self.sites.get(&hash).filter(|_| judged);
+        let done = site.is_some_and(|site| site.waiting.is_empty() && site.watchers.is_empty());
+        if done {
+            self.mark_later(hash);
+            self.forget_slotless(hash);
+        }
+        done
     }
 
     /// Timers that have gone off.
@@ -48,7 +85,7 @@ impl<R> Exchange<R> {
             let calls = slot_of(&self.node, site)
                 .is_some_and(|slot| site.wants_call(slot, capacity, now, self.rtt_ns));
             if calls {
-                self.mark_ready(hash);
+                self.mark_later(hash);
             } else {
                 self.schedule(hash, now);
             }
@@ -63,6 +100,8 @@ impl<R> Exchange<R> {
             // Its reply makes the key ready again.
             return None;
         }
+        self.flying += 1;
+        site.is_later = false;
         let slot = slot_of(&node, site);
         if let Some(slot) = slot
             && slot.is_over(now)
@@ -108,6 +147,7 @@ impl<R> Exchange<R> {
             held: said.held,
             owed: said.owed,
             ret: said.ret,
+            reset: said.reset,
             waiters,
             watchers: std::mem::take(&mut site.watchers),
         });

@@ -17,8 +17,10 @@ mod settle;
 mod share;
 mod site;
 mod terms;
+#[cfg(test)]
+mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use ahash::RandomState;
@@ -128,7 +130,12 @@ pub struct Exchange<R> {
     policy: OnOutage,
     seq: u64,
     sites: HashMap<Hash, Site<R>, RandomState>,
-    ready: Vec<Hash>,
+    /// Somebody waits for these: they go first.
+    ready: VecDeque<Hash>,
+    /// To be fetched, closed, reported or paid.
+    later: VecDeque<Hash>,
+    /// Calls under way.
+    flying: usize,
     due: BTreeSet<(u64, Hash)>,
     waiting: usize,
     answers: Vec<(R, Verdict)>,
@@ -149,7 +156,9 @@ impl<R> Exchange<R> {
             policy,
             seq: 0,
             sites: HashMap::default(),
-            ready: Vec::new(),
+            ready: VecDeque::new(),
+            later: VecDeque::new(),
+            flying: 0,
             due: BTreeSet::new(),
             waiting: 0,
             answers: Vec::new(),
@@ -168,7 +177,12 @@ impl<R> Exchange<R> {
             self.traffic.waited += 1;
             self.waiting += 1;
             if let Some(site) = self.sites.get_mut(&hash) {
-                site.waiting.push_back(Waiter { cost, reply });
+                let asked_ns = now;
+                site.waiting.push_back(Waiter {
+                    cost,
+                    asked_ns,
+                    reply,
+                });
             }
             self.mark_ready(hash);
             return;
@@ -211,8 +225,8 @@ impl<R> Exchange<R> {
 
     /// A worker saw the pool run low.
     pub fn fetch(&mut self, hint: Hint) {
-        if !self.away && self.sites.contains_key(&hint.0) {
-            self.mark_ready(hint.0);
+        if !self.away {
+            self.mark_later(hint.0);
         }
     }
 
@@ -254,15 +268,15 @@ impl<R> Exchange<R> {
         }
     }
 
-    /// Fills every bucket that this node knows, here and in the store.
+    /// Fills every bucket that this node knows, here at once and in the store when it can be reached.
     pub fn reset_known(&mut self) {
         let hashes: Vec<Hash> = self.sites.keys().copied().collect();
         for hash in hashes {
             self.forget_refusals(hash);
             if let Some(site) = self.sites.get_mut(&hash) {
-                site.reset = true;
+                (site.reset, site.owed, site.share) = (true, 0, None);
             }
-            self.mark_ready(hash);
+            self.mark_later(hash);
         }
     }
 
@@ -271,6 +285,7 @@ impl<R> Exchange<R> {
         if let Some(hash) = self.hash_of(key)
             && !self.away
         {
+            // Somebody waits at another node.
             self.mark_ready(hash);
         }
     }
@@ -280,12 +295,6 @@ impl<R> Exchange<R> {
     pub fn due_ns(&self) -> Option<u64> {
         let first = self.due.first().filter(|_| !self.away);
         first.map(|(due, _)| *due)
-    }
-
-    /// Whether calls are to be made now.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        !self.away && !self.ready.is_empty()
     }
 
     /// The answers that are known, with their places.
@@ -357,7 +366,17 @@ impl<R> Exchange<R> {
             && !site.is_ready
         {
             site.is_ready = true;
-            self.ready.push(hash);
+            self.ready.push_back(hash);
+        }
+    }
+
+    fn mark_later(&mut self, hash: Hash) {
+        if let Some(site) = self.sites.get_mut(&hash)
+            && !site.is_ready
+            && !site.is_later
+        {
+            site.is_later = true;
+            self.later.push_back(hash);
         }
     }
 

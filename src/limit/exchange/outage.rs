@@ -20,6 +20,9 @@ impl<R> Exchange<R> {
     /// The store does not answer: calls under way are forgotten, and whoever waits is judged here. `nodes` share each limit.
     pub fn put_away(&mut self, nodes: u32, now: u64) {
         self.away = true;
+        self.flying = 0;
+        self.ready.clear();
+        self.later.clear();
         self.nodes = nodes.max(1);
         let hashes: Vec<Hash> = self.sites.keys().copied().collect();
         for hash in hashes {
@@ -27,9 +30,13 @@ impl<R> Exchange<R> {
                 continue;
             };
             let flight = site.flight.take();
+            let timed = std::mem::take(&mut site.is_later) || flight.is_some();
+            site.is_ready = false;
             self.traffic.lost += u64::from(flight.is_some());
             let (mut waiters, mut watchers) = (Vec::new(), std::mem::take(&mut site.watchers));
             if let Some(flight) = flight {
+                // A reset that may not have been made is made again.
+                site.reset |= flight.reset;
                 waiters = flight.waiters;
                 watchers.extend(flight.watchers);
             }
@@ -44,6 +51,9 @@ impl<R> Exchange<R> {
                 let told = Verdict(Told::Granted(self.tokens_known(hash, now)));
                 self.answers
                     .extend(watchers.into_iter().map(|place| (place, told)));
+            }
+            if timed {
+                self.schedule(hash, now);
             }
             self.forget_slotless(hash);
         }
@@ -65,7 +75,7 @@ impl<R> Exchange<R> {
             }
         }
         for hash in owing {
-            self.mark_ready(hash);
+            self.mark_later(hash);
         }
     }
 
@@ -109,7 +119,9 @@ impl<R> Exchange<R> {
                 }
             }
         };
-        let ahead = slot.map_or(0, |slot| advance(slot, site, now));
+        // Beside a call that is under way nothing is advanced: its reply brings a lease.
+        let ahead = slot.filter(|_| self.away);
+        let ahead = ahead.map_or(0, |slot| advance(slot, site, now));
         site.owed = site.owed.saturating_add(cost).saturating_add(ahead);
         self.traffic.owed += u64::from(cost) + u64::from(ahead);
         Verdict(Told::Granted(tokens))

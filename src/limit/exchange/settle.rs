@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::call::{CallId, Reply, Status};
-use super::site::{Flight, Waiter};
+use super::site::Flight;
 use super::{Exchange, Told, Verdict, slot_of, terms};
 use crate::limit::key::Hash;
 use crate::limit::limits::seconds;
@@ -22,6 +22,7 @@ impl<R> Exchange<R> {
         let Some(flight) = site.flight.take_if(|flight| flight.seq == id.seq) else {
             return;
         };
+        self.flying = self.flying.saturating_sub(1);
         let rtt = now.saturating_sub(flight.sent_ns);
         self.rtt_ns = (self.rtt_ns * 7 + rtt) / 8;
         self.node.adopt(reply.limits);
@@ -69,7 +70,8 @@ impl<R> Exchange<R> {
         }
         let level = u32::try_from(reply.level / TOKEN_UNITS).unwrap_or(u32::MAX);
         let mut refused = false;
-        for Waiter { cost, reply: place } in flight.waiters {
+        let waiters = flight.waiters.into_iter();
+        for (cost, place) in waiters.map(|waiter| (waiter.cost, waiter.reply)) {
             let verdict = if cost <= rest {
                 rest -= cost;
                 Told::Granted(level.saturating_add(held).saturating_add(rest))

@@ -19,6 +19,7 @@ const REPORT_NS: u64 = 1_000_000_000;
 #[derive(Debug)]
 pub(super) struct Waiter<R> {
     pub(super) cost: u32,
+    pub(super) asked_ns: u64,
     pub(super) reply: Option<R>,
 }
 
@@ -30,6 +31,7 @@ pub(super) struct Flight<R> {
     pub(super) held: u32,
     pub(super) owed: u32,
     pub(super) ret: u32,
+    pub(super) reset: bool,
     pub(super) waiters: Vec<Waiter<R>>,
     pub(super) watchers: Vec<R>,
 }
@@ -62,7 +64,10 @@ pub(super) struct Site<R> {
     /// The slot holds tokens of the share (or of nobody, if all is open), and no lease.
     pub(super) is_advanced: bool,
     pub(super) reset: bool,
+    /// In the queue of those for whom somebody waits.
     pub(super) is_ready: bool,
+    /// In the queue of calls that nobody waits for.
+    pub(super) is_later: bool,
     pub(super) due_ns: Option<u64>,
 }
 
@@ -87,6 +92,7 @@ impl<R> Site<R> {
             is_advanced: false,
             reset: false,
             is_ready: false,
+            is_later: false,
             due_ns: None,
         }
     }

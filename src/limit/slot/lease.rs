@@ -194,11 +194,12 @@ impl Slot {
         }
     }
 
-    /// Tokens that the store does not count as ours any more.
+    /// Tokens that the store does not count as ours any more. Those that the pool lacks are in slices, or were spent meanwhile: what a
+    /// core that is late still settles of such a slice must not come back, so a new generation begins.
     pub(in crate::limit) fn withdraw(&self, tokens: u32) {
-        self.change(|word| Word {
-            pool: word.pool.saturating_sub(tokens),
-            ..word
+        self.change(|word| match word.pool.checked_sub(tokens) {
+            Some(pool) => Word { pool, ..word },
+            None => word.evict(),
         });
     }
 

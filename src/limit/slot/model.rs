@@ -126,3 +126,22 @@ fn a_slot_that_changes_hands_charges_no_stranger() {
     };
     shuttle::check_random(body, SCHEDULES);
 }
+
+#[test]
+fn what_the_store_took_back_does_not_return_with_a_slice() {
+    let body = || {
+        let slot = slot_of(ALICE, 6);
+        let id = slot.id().unwrap();
+        let worker = {
+            let slot = Arc::clone(&slot);
+            thread::spawn(move || work(&slot, id, 3))
+        };
+        // The store counts none of the six as ours any more, and grants five.
+        slot.withdraw(6);
+        slot.grant(5, LATER, 0);
+        let spent = worker.join().unwrap();
+        let held = slot.held(2).all;
+        assert!(held <= 5, "{held} held, {spent} spent");
+    };
+    shuttle::check_random(body, SCHEDULES);
+}
