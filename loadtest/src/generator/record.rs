@@ -42,6 +42,8 @@ pub(crate) struct Record {
     in_time: u64,
     failures: BTreeMap<Failure, u64>,
     bytes_down: u64,
+    handshakes: u64,
+    resumed: u64,
 }
 
 /// What the generator tells of a phase.
@@ -56,6 +58,11 @@ pub(crate) struct Outcome {
     pub latency_us: Vec<f64>,
     /// Requests whose latency is known.
     pub recorded: u64,
+    /// TLS handshakes, and those of them that went on from an earlier session.
+    #[serde(default)]
+    pub handshakes: u64,
+    #[serde(default)]
+    pub resumed: u64,
 }
 
 impl Outcome {
@@ -75,6 +82,8 @@ impl Record {
             in_time: 0,
             failures: BTreeMap::new(),
             bytes_down: 0,
+            handshakes: 0,
+            resumed: 0,
         })
     }
 
@@ -100,6 +109,11 @@ impl Record {
         self.bytes_down += u64::try_from(bytes).unwrap_or(0);
     }
 
+    pub(crate) fn handshake(&mut self, resumed: bool) {
+        self.handshakes += 1;
+        self.resumed += u64::from(resumed);
+    }
+
     #[allow(
         clippy::cast_precision_loss,
         reason = "nanoseconds and counts of seconds fit a double"
@@ -115,6 +129,8 @@ impl Record {
             bytes_down: self.bytes_down,
             latency_us: QUANTILES.iter().map(|&quantile| micros(quantile)).collect(),
             recorded: self.histogram.len(),
+            handshakes: self.handshakes,
+            resumed: self.resumed,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::targets::verdicts;
 use super::{Report, ScenarioResult, Spread, TargetResult};
 
 /// Places of p50, p90, p99 and p99.9 in [`crate::generator::QUANTILES`].
@@ -35,14 +36,38 @@ pub(crate) fn page(report: &Report) -> String {
             absent.name, absent.install
         );
     }
+    page.push_str(&targets_table(report));
     for scenario in &report.scenarios {
         page.push_str(&table(scenario));
     }
     page
 }
 
+/// Column heads of the table of targets, here and in HTML.
+pub(crate) const TARGET_COLUMNS: [&str; 5] =
+    ["target", "bound", "figure (round by round)", "", "scenario"];
+
+/// What is to be reached, and whether it is; empty when the run has none of it.
+pub(crate) fn targets_table(report: &Report) -> String {
+    let verdicts = verdicts(report);
+    if verdicts.is_empty() {
+        return String::new();
+    }
+    let mut table = "\n## Targets\n\n".to_owned();
+    let _ = writeln!(table, "| {} |", TARGET_COLUMNS.join(" | "));
+    let _ = writeln!(table, "|{}", "---|".repeat(TARGET_COLUMNS.len()));
+    for verdict in verdicts {
+        let _ = writeln!(
+            table,
+            "| {} | {} | {} | {} | `{}` |",
+            verdict.what, verdict.bound, verdict.figure, verdict.word, verdict.scenario
+        );
+    }
+    table
+}
+
 /// What a reader needs to judge the figures.
-pub(crate) fn facts(report: &Report) -> [(&'static str, String); 7] {
+pub(crate) fn facts(report: &Report) -> [(&'static str, String); 8] {
     let machine = &report.machine;
     let (rounds, seconds) = (report.rounds, report.seconds);
     [
@@ -58,6 +83,14 @@ pub(crate) fn facts(report: &Report) -> [(&'static str, String); 7] {
         (
             "method",
             format!("{rounds} rounds of {seconds} s in turn; medians"),
+        ),
+        (
+            "the gateway's limits",
+            if report.redis {
+                "shared through Redis, unless a row says otherwise".into()
+            } else {
+                "in memory".into()
+            },
         ),
     ]
 }
