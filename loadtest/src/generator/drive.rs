@@ -192,7 +192,7 @@ impl<'a> Drive<'a> {
                 if (200..300).contains(&answer.status) {
                     record.completed(sent.due, now_ns());
                 } else {
-                    record.failed(Failure::Status, sent.due, now_ns());
+                    record.refused(answer.status, sent.due, now_ns());
                 }
                 self.free.push_back(index);
             }

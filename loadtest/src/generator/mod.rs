@@ -20,7 +20,7 @@ use std::num::NonZeroU64;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use child::Generator;
-pub(crate) use record::{Outcome, QUANTILES};
+pub(crate) use record::{Failure, Outcome, QUANTILES};
 use requests::Requests;
 pub(crate) use requests::token;
 pub(crate) use transport::{SERVER_NAME, Secure};

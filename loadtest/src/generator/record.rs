@@ -41,6 +41,7 @@ pub(crate) struct Record {
     /// Those of `completed` whose answer came before the end, which make the rate.
     in_time: u64,
     failures: BTreeMap<Failure, u64>,
+    statuses: BTreeMap<u16, u64>,
     bytes_down: u64,
     handshakes: u64,
     resumed: u64,
@@ -53,6 +54,9 @@ pub(crate) struct Outcome {
     pub completed: u64,
     pub per_second: f64,
     pub failures: BTreeMap<Failure, u64>,
+    /// Which they were, of those that failed by their status.
+    #[serde(default)]
+    pub statuses: BTreeMap<u16, u64>,
     pub bytes_down: u64,
     /// Microseconds at each of [`QUANTILES`].
     pub latency_us: Vec<f64>,
@@ -81,6 +85,7 @@ impl Record {
             completed: 0,
             in_time: 0,
             failures: BTreeMap::new(),
+            statuses: BTreeMap::new(),
             bytes_down: 0,
             handshakes: 0,
             resumed: 0,
@@ -91,6 +96,11 @@ impl Record {
         self.histogram.saturating_record(now.saturating_sub(due));
         self.completed += 1;
         self.in_time += u64::from(now <= self.end);
+    }
+
+    pub(crate) fn refused(&mut self, status: u16, due: u64, now: u64) {
+        *self.statuses.entry(status).or_default() += 1;
+        self.failed(Failure::Status, due, now);
     }
 
     pub(crate) fn failed(&mut self, failure: Failure, due: u64, now: u64) {
@@ -126,6 +136,7 @@ impl Record {
             completed: self.completed,
             per_second: self.in_time as f64 / seconds.max(1e-9),
             failures: self.failures.clone(),
+            statuses: self.statuses.clone(),
             bytes_down: self.bytes_down,
             latency_us: QUANTILES.iter().map(|&quantile| micros(quantile)).collect(),
             recorded: self.histogram.len(),

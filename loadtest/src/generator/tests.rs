@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -15,6 +15,7 @@ use super::drive::Drive;
 use super::record::{Failure, Record};
 use super::requests::Requests;
 use super::schedule::Schedule;
+use super::transport::{SERVER_NAME, Secure};
 use crate::process::wait;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -157,6 +158,8 @@ fn each_failure_has_its_name() {
             "{name}: {:?}",
             outcome.failures
         );
+        let told: u64 = outcome.statuses.values().sum();
+        assert_eq!(told == 25, failure == Failure::Status, "{name}");
     }
 }
 

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use super::markdown::{COLUMNS, TARGET_COLUMNS, cells, facts};
-use super::svg::{Bar, Curve, bars, curves, escape};
+use super::svg::{Bar, COLOURS, Curve, bars, curves, escape};
 use super::targets::verdicts;
 use super::{Report, ScenarioResult, TargetResult};
 use crate::generator::QUANTILES;
+use crate::target::TARGETS;
 
 /// Colours by role, light and dark; `--c0` and so on are those of the rows.
 const STYLE: &str = "\
@@ -22,7 +23,8 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:.15em 1.2em;margin:1em
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:tabular-nums}\
 th,td{border-bottom:1px solid var(--line);padding:5px 8px;text-align:right;white-space:nowrap}th{color:var(--soft);font-weight:600}\
 th:first-child,td:first-child{text-align:left}.met{color:var(--good);font-weight:600}.missed{color:var(--bad);font-weight:600}\
-.pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,500px),1fr));gap:16px;margin-top:14px}\
+.pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,500px),1fr));gap:16px;margin-top:14px;align-items:start}\
+.stack{display:grid;gap:16px;min-width:0}\
 .picture{background:var(--panel);border:1px solid var(--line);border-radius:8px;padding:12px 14px;min-width:0}\
 svg{display:block;width:100%;height:auto;font-size:13px}svg text{fill:var(--ink)}svg .axis{fill:var(--soft)}svg .grid{stroke:var(--line)}\
 .legend{margin:.3em 0 0;font-size:13px}.legend span{white-space:nowrap;margin-right:1em}\
@@ -89,7 +91,7 @@ fn section(page: &mut String, scenario: &ScenarioResult) {
             .collect()
     });
     tabulate(page, &COLUMNS, rows);
-    page.push_str("<div class=\"pictures\">\n");
+    page.push_str("<div class=\"pictures\"><div class=\"stack\">\n");
     page.push_str(&picture(scenario, "CPU per request in µs", 2, |target| {
         target.cpu().middle
     }));
@@ -100,19 +102,18 @@ fn section(page: &mut String, scenario: &ScenarioResult) {
         |target| target.spread(|round| round.outcome.per_second).middle,
     ));
     if scenario.connections >= MANY {
-        page.push_str(&picture(
-            scenario,
-            "Memory per connection in KB",
-            1,
-            |target| target.memory_per_connection() / 1000.0,
-        ));
+        let heading = "Memory per connection in KB";
+        page.push_str(&picture(scenario, heading, 1, |target| {
+            target.memory_per_connection() / 1000.0
+        }));
     }
-    let lines: Vec<_> = scenario.targets.iter().map(curve).collect();
+    let rows = scenario.targets.iter().enumerate();
+    let lines: Vec<_> = rows.map(|(index, target)| curve(index, target)).collect();
     let heading = "Latency over percentiles";
     let drawn = curves(heading, &lines);
     let _ = write!(
         page,
-        "<div class=\"picture\"><h3>{heading}</h3>\n{drawn}</div>\n</div>\n"
+        "</div><div class=\"picture\"><h3>{heading}</h3>\n{drawn}</div></div>\n"
     );
 }
 
@@ -125,7 +126,8 @@ fn picture(
     let rows: Vec<_> = scenario
         .targets
         .iter()
-        .map(|target| bar(target, figure(target), digits))
+        .enumerate()
+        .map(|(index, target)| bar(index, target, figure(target), digits))
         .collect();
     let drawn = bars(heading, &rows);
     format!("<div class=\"picture\"><h3>{heading}</h3>\n{drawn}</div>\n")
@@ -143,16 +145,29 @@ fn tabulate(page: &mut String, columns: &[&str], rows: impl Iterator<Item = Stri
     page.push_str("</tbody></table></div>\n");
 }
 
-fn bar(target: &TargetResult, value: f64, digits: usize) -> Bar<'_> {
+/// A target has its colour in all pictures; further rows of one take theirs from the other end.
+fn colour(index: usize, row: &TargetResult) -> usize {
+    let place = TARGETS.iter().position(|target| target.name == row.name);
+    let other = if index == 0 {
+        0
+    } else {
+        COLOURS.saturating_sub(index)
+    };
+    place.unwrap_or(other)
+}
+
+fn bar(index: usize, target: &TargetResult, value: f64, digits: usize) -> Bar<'_> {
     Bar {
+        colour: colour(index, target),
         name: &target.title,
         value,
         label: format!("{value:.digits$}"),
     }
 }
 
-fn curve(target: &TargetResult) -> Curve<'_> {
+fn curve(index: usize, target: &TargetResult) -> Curve<'_> {
     Curve {
+        colour: colour(index, target),
         name: &target.title,
         micros: (0..QUANTILES.len())
             .map(|place| target.latency(place))

@@ -1,9 +1,11 @@
 //! A run as Markdown: the tables that are also printed.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::targets::verdicts;
 use super::{Report, ScenarioResult, Spread, TargetResult};
+use crate::generator::Failure;
 
 /// Places of p50, p90, p99 and p99.9 in [`crate::generator::QUANTILES`].
 pub(crate) const SHOWN: [(&str, usize); 4] = [("p50", 2), ("p90", 4), ("p99", 7), ("p99.9", 10)];
@@ -82,7 +84,11 @@ pub(crate) fn facts(report: &Report) -> [(&'static str, String); 8] {
         ("placement", machine.placement.clone()),
         (
             "method",
-            format!("{rounds} rounds of {seconds} s in turn; medians"),
+            if rounds == 1 {
+                format!("one round of {seconds} s")
+            } else {
+                format!("{rounds} rounds of {seconds} s in turn; medians")
+            },
         ),
         (
             "the gateway's limits",
@@ -150,17 +156,23 @@ fn errors(target: &TargetResult) -> String {
     if target.failed() == 0 {
         return "0".into();
     }
-    let mut kinds = std::collections::BTreeMap::new();
-    for (failure, count) in target
-        .rounds
-        .iter()
-        .flat_map(|round| &round.outcome.failures)
-    {
-        *kinds.entry(failure).or_insert(0) += count;
+    let mut kinds = BTreeMap::new();
+    for round in &target.rounds {
+        let outcome = &round.outcome;
+        for (failure, count) in &outcome.failures {
+            // Those of which the status is known are named by it.
+            let name = format!("{failure:?}").to_lowercase();
+            let known = *failure == Failure::Status && !outcome.statuses.is_empty();
+            *kinds.entry(name).or_insert(0) += if known { 0 } else { *count };
+        }
+        for (status, count) in &outcome.statuses {
+            *kinds.entry(format!("answered {status}")).or_insert(0) += count;
+        }
     }
     let named: Vec<_> = kinds
         .iter()
-        .map(|(failure, count)| format!("{count} {failure:?}").to_lowercase())
+        .filter(|(_, count)| **count > 0)
+        .map(|(name, count)| format!("{count} {name}"))
         .collect();
     named.join(", ")
 }

@@ -7,6 +7,7 @@ use crate::generator::QUANTILES;
 
 /// A name and its figure.
 pub(crate) struct Bar<'a> {
+    pub colour: usize,
     pub name: &'a str,
     pub value: f64,
     pub label: String,
@@ -14,12 +15,13 @@ pub(crate) struct Bar<'a> {
 
 /// A name and its latencies in microseconds at [`QUANTILES`].
 pub(crate) struct Curve<'a> {
+    pub colour: usize,
     pub name: &'a str,
     pub micros: Vec<f64>,
 }
 
 /// Rows' colours are `--c0` to `--c7` of the page, which knows light and dark.
-const COLOURS: usize = 8;
+pub(crate) const COLOURS: usize = 8;
 const WIDTH: f64 = 560.0;
 const ROW: f64 = 26.0;
 const NAME_WIDTH: f64 = 235.0;
@@ -42,7 +44,7 @@ pub(crate) fn bars(title: &str, bars: &[Bar<'_>]) -> String {
     for (index, bar) in bars.iter().enumerate() {
         let top = ROW * index as f64 + 4.0;
         let (width, line) = ((room * bar.value / longest).max(1.0), top + 16.0);
-        let (fill, name, label) = (colour(index), escape(bar.name), escape(&bar.label));
+        let (fill, name, label) = (colour(bar.colour), escape(bar.name), escape(&bar.label));
         let (names, end) = (NAME_WIDTH - 8.0, NAME_WIDTH + width + 6.0);
         let _ = write!(
             svg,
@@ -67,12 +69,12 @@ pub(crate) fn curves(title: &str, curves: &[Curve<'_>]) -> String {
     let frame = Frame { low, high };
     let mut svg = open(title, CURVE_HEIGHT + 60.0);
     frame.grid(&mut svg);
-    for (index, curve) in curves.iter().enumerate() {
+    for curve in curves {
         let mut points = String::new();
         for (&quantile, &micros) in QUANTILES.iter().zip(&curve.micros) {
             let _ = write!(points, "{:.1},{:.1} ", Frame::x(quantile), frame.y(micros));
         }
-        let stroke = colour(index);
+        let stroke = colour(curve.colour);
         let _ = write!(
             svg,
             "<polyline points=\"{points}\" fill=\"none\" style=\"stroke:{stroke}\" stroke-width=\"2\" stroke-linejoin=\"round\"/>"
@@ -83,8 +85,8 @@ pub(crate) fn curves(title: &str, curves: &[Curve<'_>]) -> String {
 
 fn legend(curves: &[Curve<'_>]) -> String {
     let mut legend = "<p class=\"legend\">".to_owned();
-    for (index, curve) in curves.iter().enumerate() {
-        let (stroke, name) = (colour(index), escape(curve.name));
+    for curve in curves {
+        let (stroke, name) = (colour(curve.colour), escape(curve.name));
         let _ = write!(
             legend,
             "<span><b style=\"color:{stroke}\">■</b> {name}</span> "

@@ -64,7 +64,7 @@ const SAME: f64 = 1.05;
 const G: &str = "gateway";
 const R: &str = "relay";
 
-static GOALS: [Goal; 25] = [
+static GOALS: [Goal; 26] = [
     goal(
         "CPU per request over the floor's",
         "saturation",
@@ -211,10 +211,20 @@ static GOALS: [Goal; 25] = [
     ),
     told(
         goal(
-            "failed GETs, one upstream connection in ten failing",
+            "failed GETs, one upstream connection in ten failing, one endpoint",
+            "failing-upstream",
+            Bound::None,
+            FailedShare("gateway-one"),
+        ),
+        3,
+        " %",
+    ),
+    told(
+        goal(
+            "failed GETs, one upstream connection in ten failing, two endpoints",
             "failing-upstream",
             AtMost(0.1),
-            FailedShare(G),
+            FailedShare("gateway-two"),
         ),
         3,
         " %",

@@ -277,14 +277,10 @@ pub(crate) static SCENARIOS: [Scenario; 23] = [
     Scenario {
         name: "failing-upstream",
         title: "5,000 requests/s, the service closes one connection in ten without an answer",
-        ways: &[Way {
-            rate: Some(5_000),
-            setting: Setting {
-                behind: Behind::Failing,
-                ..SETTING
-            },
-            ..OWN
-        }],
+        ways: &[
+            failing("one", "one endpoint", 1),
+            failing("two", "two endpoints", 2),
+        ],
         ..SCENARIO
     },
     Scenario {
@@ -347,6 +343,19 @@ const fn workers(name: &'static str, title: &'static str, workers: usize) -> Way
         setting: Setting {
             workers,
             anywhere: true,
+            ..SETTING
+        },
+        ..OWN
+    }
+}
+
+const fn failing(name: &'static str, title: &'static str, endpoints: usize) -> Way {
+    Way {
+        name,
+        title,
+        rate: Some(5_000),
+        setting: Setting {
+            behind: Behind::Failing(endpoints),
             ..SETTING
         },
         ..OWN

@@ -97,8 +97,8 @@ pub(crate) struct Setting {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Behind {
     Sound,
-    /// An origin that fails one connection in ten.
-    Failing,
+    /// So many origins, each of which fails one connection in ten.
+    Failing(usize),
     /// Three origins.
     Three,
 }

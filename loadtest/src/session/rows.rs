@@ -221,7 +221,7 @@ impl Session<'_> {
         let (count, failing) = match setting.behind {
             Behind::Sound if setting.anywhere => (1, false),
             Behind::Sound => (0, false),
-            Behind::Failing => (1, true),
+            Behind::Failing(count) => (count, true),
             Behind::Three => (3, false),
         };
         let mut origins = Vec::new();
