@@ -297,7 +297,6 @@ pub(crate) static SCENARIOS: [Scenario; 23] = [
         // The gateway looks after its endpoints every five seconds: time to be missed, found again and used.
         seconds_min: 10.0,
         dies: true,
-        ..SCENARIO
     },
 ];
 
