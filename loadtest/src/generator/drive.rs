@@ -35,7 +35,9 @@ pub(crate) struct Drive<'a> {
     free: VecDeque<usize>,
     resting: VecDeque<(u64, usize)>,
     turn: u64,
-    client: Option<Arc<ClientConfig>>,
+    /// One for each connection, so that it finds the tickets of its own handshakes: rustls keeps eight for one server, which a
+    /// crowd that connects at once would use up. Empty without TLS.
+    clients: Vec<Arc<ClientConfig>>,
     buffer: Vec<u8>,
 }
 
@@ -51,7 +53,7 @@ impl<'a> Drive<'a> {
             free: (0..load.connections).collect(),
             resting: VecDeque::new(),
             turn: 0,
-            client: load.secure.as_ref().map(client).transpose()?,
+            clients: clients(load)?,
             buffer: vec![0; READ_BYTES],
         })
     }
@@ -125,7 +127,7 @@ impl<'a> Drive<'a> {
             let Some(connection) = self.connections.get_mut(index) else {
                 continue;
             };
-            let (to, client) = (self.load.address, self.client.as_ref());
+            let (to, client) = (self.load.address, self.clients.get(index));
             match connection.start((due, self.turn), self.requests, to, client) {
                 Ok(Some(socket)) => {
                     // Edge-triggered in both directions: registered once, for its life.
@@ -220,4 +222,11 @@ impl<'a> Drive<'a> {
             }
         }
     }
+}
+
+fn clients(load: &Load) -> io::Result<Vec<Arc<ClientConfig>>> {
+    let Some(secure) = &load.secure else {
+        return Ok(Vec::new());
+    };
+    (0..load.connections).map(|_| client(secure)).collect()
 }

@@ -286,15 +286,15 @@ fn secure_server() -> (SocketAddr, String) {
     (address, made.cert.pem())
 }
 
-/// (keep-alive, may resume): handshakes, and how many of them were resumed. One connection at a time, so that each but the first finds
-/// a ticket.
+/// (keep-alive, may resume, connections): handshakes, and how many of them were resumed. Each connection's first finds no ticket.
 #[test]
 fn a_handshake_is_resumed_where_that_is_asked_for_and_nowhere_else() {
     let (address, authority) = secure_server();
-    for ((keep_alive, resume), expected) in [
-        ((true, true), (1, 0)),
-        ((false, false), (40, 0)),
-        ((false, true), (40, 39)),
+    for ((keep_alive, resume, connections), expected) in [
+        ((true, true, 1), (1, 0)),
+        ((false, false, 1), (40, 0)),
+        ((false, true, 1), (40, 39)),
+        ((false, true, 20), (40, 20)),
     ] {
         let secure = Secure {
             authority: authority.clone(),
@@ -303,7 +303,7 @@ fn a_handshake_is_resumed_where_that_is_asked_for_and_nowhere_else() {
         let outcome = run(&Load {
             keep_alive,
             secure: Some(secure),
-            ..load(address, Some(40), 1)
+            ..load(address, Some(40), connections)
         })
         .outcome();
         assert_eq!((outcome.completed, outcome.failed()), (40, 0));

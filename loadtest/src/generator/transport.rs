@@ -20,12 +20,12 @@ pub(crate) struct Secure {
     pub resume: bool,
 }
 
-/// Sessions that are remembered: of one server, which gives two tickets a time.
-const SESSIONS_MAX: usize = 256;
+/// Servers whose tickets are remembered.
+const SESSIONS_MAX: usize = 8;
 /// The name in the certificate.
 pub(crate) const SERVER_NAME: &str = "localhost";
 
-/// The client's side of TLS, the same for all connections.
+/// The client's side of TLS, with tickets of its own.
 pub(crate) fn client(secure: &Secure) -> io::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     let certificate =

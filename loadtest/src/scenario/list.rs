@@ -40,6 +40,9 @@ const OWN: Way = Way {
     ..AT_10000
 };
 
+/// The gateway alone, as fast as answers come: where the difference is small, waking up for each request would hide it.
+const OWN_FAST: Way = Way { rate: None, ..OWN };
+
 const SCENARIO: Scenario = Scenario {
     name: "",
     title: "",
@@ -166,25 +169,25 @@ pub(crate) static SCENARIOS: [Scenario; 23] = [
     },
     Scenario {
         name: "uncached",
-        title: "10,000 requests/s, tokens that are remembered and tokens that are not",
+        title: "tokens that are remembered and tokens that are not, as fast as answers come",
         ways: &[
             Way {
                 name: "cached",
                 title: "one token",
-                ..OWN
+                ..OWN_FAST
             },
             Way {
                 name: "uncached",
                 title: "each request another token",
                 keys: Keys::Users,
-                ..OWN
+                ..OWN_FAST
             },
         ],
         ..SCENARIO
     },
     Scenario {
         name: "keys",
-        title: "10,000 requests/s over few and many live keys, limits in memory",
+        title: "few and many live keys, limits in memory, as fast as answers come",
         ways: &[
             keys("100", "100 addresses", 100, None),
             keys("200k", "200,000 addresses", 200_000, None),
@@ -320,7 +323,7 @@ const fn keys(name: &'static str, title: &'static str, count: u64, max: Option<u
             keys_max: max,
             ..MEMORY
         },
-        ..OWN
+        ..OWN_FAST
     }
 }
 
@@ -338,13 +341,12 @@ const fn workers(name: &'static str, title: &'static str, workers: usize) -> Way
     Way {
         name,
         title,
-        rate: None,
         setting: Setting {
             workers,
             anywhere: true,
             ..SETTING
         },
-        ..OWN
+        ..OWN_FAST
     }
 }
 
