@@ -54,9 +54,9 @@ pub(crate) struct Outcome {
     pub completed: u64,
     pub per_second: f64,
     pub failures: BTreeMap<Failure, u64>,
-    /// Which they were, of those that failed by their status.
+    /// Which they were, of those that failed by their status. As text: keys that are numbers do not come back out of a flattened map.
     #[serde(default)]
-    pub statuses: BTreeMap<u16, u64>,
+    pub statuses: BTreeMap<String, u64>,
     pub bytes_down: u64,
     /// Microseconds at each of [`QUANTILES`].
     pub latency_us: Vec<f64>,
@@ -129,6 +129,7 @@ impl Record {
         reason = "nanoseconds and counts of seconds fit a double"
     )]
     pub(crate) fn outcome(&self) -> Outcome {
+        let statuses = self.statuses.iter();
         let seconds = (self.end - self.start) as f64 / 1e9;
         let micros = |quantile| self.histogram.value_at_quantile(quantile) as f64 / 1000.0;
         Outcome {
@@ -136,7 +137,9 @@ impl Record {
             completed: self.completed,
             per_second: self.in_time as f64 / seconds.max(1e-9),
             failures: self.failures.clone(),
-            statuses: self.statuses.clone(),
+            statuses: statuses
+                .map(|(status, count)| (status.to_string(), *count))
+                .collect(),
             bytes_down: self.bytes_down,
             latency_us: QUANTILES.iter().map(|&quantile| micros(quantile)).collect(),
             recorded: self.histogram.len(),

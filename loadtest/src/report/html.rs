@@ -15,13 +15,14 @@ const STYLE: &str = "\
 --c0:#0969da;--c1:#818b98;--c2:#1a7f37;--c3:#cf222e;--c4:#8250df;--c5:#bf8700;--c6:#d4448a;--c7:#0a7ea4}\
 @media(prefers-color-scheme:dark){:root{--page:#0d1117;--ink:#e6edf3;--soft:#9198a1;--line:#30363d;--panel:#161b22;--good:#3fb950;--bad:#ff7b72;\
 --c0:#58a6ff;--c1:#8b949e;--c2:#3fb950;--c3:#ff7b72;--c4:#bc8cff;--c5:#e3b341;--c6:#f778ba;--c7:#56d4dd}}\
-body{font:15px/1.5 system-ui,sans-serif;max-width:1160px;margin:2em auto;padding:0 1.2em;background:var(--page);color:var(--ink)}\
+body{font:15px/1.5 system-ui,sans-serif;max-width:1240px;margin:2em auto;padding:0 1.2em;background:var(--page);color:var(--ink)}\
 h1{margin-bottom:.3em}h2{margin:2.4em 0 .5em;padding-top:.6em;border-top:1px solid var(--line);font-size:19px}\
 h3{margin:.2em 0 .4em;font-size:14px}h2 small{color:var(--soft);font-weight:400;font-size:15px}\
 a{color:var(--c0)}nav{margin:1em 0;line-height:1.9}nav a{margin-right:1em;white-space:nowrap}\
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.15em 1.2em;margin:1em 0}dt{color:var(--soft)}dd{margin:0}\
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:tabular-nums}\
-th,td{border-bottom:1px solid var(--line);padding:5px 8px;text-align:right;white-space:nowrap}th{color:var(--soft);font-weight:600}\
+th,td{border-bottom:1px solid var(--line);padding:5px 8px;text-align:right;white-space:nowrap}th{color:var(--soft);font-weight:600;vertical-align:bottom}\
+th,td:first-child,td:last-child{white-space:normal}td:first-child{min-width:11em}\
 th:first-child,td:first-child{text-align:left}.met{color:var(--good);font-weight:600}.missed{color:var(--bad);font-weight:600}\
 .pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,500px),1fr));gap:16px;margin-top:14px;align-items:start}\
 .stack{display:grid;gap:16px;min-width:0}\

