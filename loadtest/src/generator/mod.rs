@@ -30,7 +30,7 @@ pub(crate) const SECRET: &str = "load-test-secret-of-at-least-32-bytes";
 /// Before a measurement all addresses are visited in steps of this.
 const FILL_SECONDS: f64 = 0.25;
 /// A server that takes fewer will not be filled.
-const FILL_STEPS_MAX: u32 = 600;
+const FILL_STEPS_MAX: u32 = 2_400;
 
 /// What to send where, and how fast.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
