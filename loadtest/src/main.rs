@@ -50,6 +50,9 @@ enum Command {
         /// Port on 127.0.0.1.
         #[arg(long)]
         port: u16,
+        /// Every tenth connection is closed without an answer, the others after some.
+        #[arg(long)]
+        failing: bool,
     },
     /// A TCP relay without any parsing (started by the others).
     #[command(hide = true)]
@@ -80,7 +83,9 @@ fn main() -> std::io::Result<()> {
         Some(Command::List) => session::list(),
         Some(Command::Instructions(options)) => instructions::run(&options),
         Some(Command::Render(options)) => report::render(&options),
-        Some(Command::Origin { port }) => net::run(net::detect(), || origin::serve(port))?,
+        Some(Command::Origin { port, failing }) => {
+            net::run(net::detect(), || origin::serve(port, failing))?
+        }
         Some(Command::Relay { port, to }) => net::run(net::detect(), || relay::serve(port, to))?,
         Some(Command::Load) => generator::run(),
         Some(Command::Exec(options)) => process::exec(&options),

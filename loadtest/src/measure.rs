@@ -20,21 +20,31 @@ pub(crate) struct Round {
     pub busy: f64,
     /// Resident bytes with all connections open.
     pub memory: u64,
+    /// How much an endpoint that had died worked at the end, beside what the others did on average.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returned: Option<f64>,
 }
 
 /// A process that uses less than this share of a pause is at rest.
 const QUIET_NS: u64 = 1_000_000;
 const QUIET_LOOKS_MAX: u32 = 40;
 
-/// Measures `process` under `load`, sent from `core`.
+/// Measures `process` under `load`, sent from `core`, while `meanwhile` happens.
 #[allow(
     clippy::cast_precision_loss,
     reason = "nanoseconds and counts of seconds fit a double"
 )]
-pub(crate) fn round(process: &Process, load: &Load, core: usize) -> io::Result<Round> {
+pub(crate) fn round(
+    process: &Process,
+    load: &Load,
+    core: Option<usize>,
+    meanwhile: impl FnOnce() -> io::Result<Option<f64>>,
+) -> io::Result<Round> {
     let generator = Generator::start(load, core)?;
     let before = process.cpu_ns();
-    let (outcome, generator) = generator.go()?.outcome()?;
+    let waiting = generator.go()?;
+    let returned = meanwhile()?;
+    let (outcome, generator) = waiting.outcome()?;
     let spent = process.cpu_ns().saturating_sub(before) as f64;
     let memory = process.memory();
     drop(generator);
@@ -44,6 +54,7 @@ pub(crate) fn round(process: &Process, load: &Load, core: usize) -> io::Result<R
         busy: spent / 1e9 / outcome.seconds.max(1e-9),
         memory,
         outcome,
+        returned,
     })
 }
 

@@ -1,5 +1,7 @@
 //! A service that costs little: reads requests with monoio-http's decoder (its peers are the processes under test: trusted traffic)
-//! and answers `/bytes/N` with N bytes, `/echo` with the head it got, everything else with 1 KB. Bodies are read and thrown away.
+//! and answers `/bytes/N` with N bytes, `/echo` with the head it got, everything else with 1 KB. Bodies are read and thrown away. One
+//! that fails closes every tenth connection, by turns when it is accepted and when a request has come, and says goodbye to the others
+//! after some answers, so that there are new ones to fail.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,18 +18,48 @@ const ANSWER_BYTES: usize = 1024;
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const READ_BYTES: usize = 64 * 1024;
 
+/// Of one that fails: one connection of so many is closed without an answer.
+const FAILING_OF: u64 = 10;
+/// Of one that fails: answers on a connection that does not.
+const ANSWERS_MAX: u32 = 20;
+
+/// What becomes of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Sound,
+    /// Its last answer says that it is the last.
+    Short,
+    ClosedAtOnce,
+    ClosedAsked,
+}
+
+fn fate(number: u64, failing: bool) -> Fate {
+    match (failing, number % (2 * FAILING_OF)) {
+        (false, _) => Fate::Sound,
+        (true, 9) => Fate::ClosedAtOnce,
+        (true, 19) => Fate::ClosedAsked,
+        (true, _) => Fate::Short,
+    }
+}
+
 /// Answers every connection until the process is ended.
-pub(crate) async fn serve(port: u16) -> io::Result<()> {
+pub(crate) async fn serve(port: u16, failing: bool) -> io::Result<()> {
     // A queue that a crowd does not overflow: each connection that the kernel drops is tried again a second later.
     let options = ListenerOpts::new().backlog(4096);
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let listener = TcpListener::bind_with_config(address, &options)?;
+    let mut number = 0;
     loop {
         let (stream, _) = listener.accept().await?;
+        let fate = fate(number, failing);
+        number += 1;
+        if fate == Fate::ClosedAtOnce {
+            continue;
+        }
         stream.set_nodelay(true)?;
         monoio::spawn(async move {
             // A client that leaves ends its own connection only.
-            let _ = Connection::new(stream).serve().await;
+            let _ = Connection::new(stream).serve(fate).await;
         });
     }
 }
@@ -57,16 +89,27 @@ impl Connection {
         }
     }
 
-    async fn serve(mut self) -> io::Result<()> {
+    async fn serve(mut self, fate: Fate) -> io::Result<()> {
+        let mut answered = 0;
         while let Some(head) = self.head().await? {
+            if fate == Fate::ClosedAsked {
+                return Ok(());
+            }
             self.body(&head).await?;
+            answered += 1;
             let path = head.uri.path();
-            let answer = if path.ends_with("/echo") {
+            let last = fate == Fate::Short && answered == ANSWERS_MAX;
+            let answer = if last {
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {ANSWER_BYTES}\r\nConnection: close\r\n\r\n{:ANSWER_BYTES$}", "").into()
+            } else if path.ends_with("/echo") {
                 echo(&head)
             } else {
                 self.answer(asked_bytes(path))
             };
             self.stream.write_all(answer).await.0?;
+            if last {
+                return Ok(());
+            }
             if head.headers.get("connection").is_some_and(|v| v == "close") {
                 return Ok(());
             }
@@ -169,4 +212,24 @@ fn echo(head: &RequestHead) -> Bytes {
         body.len()
     )
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FAILING_OF, Fate, fate};
+
+    #[test]
+    fn one_connection_in_ten_fails_and_only_where_that_is_wanted() {
+        let failed = |failing| {
+            let bad = |number: &u64| {
+                matches!(
+                    fate(*number, failing),
+                    Fate::ClosedAtOnce | Fate::ClosedAsked
+                )
+            };
+            (0..1000).filter(bad).count()
+        };
+        assert_eq!(failed(true) as u64, 1000 / FAILING_OF);
+        assert_eq!(failed(false), 0);
+    }
 }

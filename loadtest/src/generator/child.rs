@@ -21,10 +21,10 @@ pub(crate) struct Waiting(Generator);
 
 impl Generator {
     /// Starts it on `core`; returns when the warm-up is over.
-    pub(crate) fn start(load: &Load, core: usize) -> io::Result<Self> {
+    pub(crate) fn start(load: &Load, core: Option<usize>) -> io::Result<Self> {
         let mut inner = Command::new(std::env::current_exe()?);
         inner.arg("load");
-        let mut outer = pinned(&inner, Some(core))?;
+        let mut outer = pinned(&inner, core)?;
         let mut child = outer.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::Error::other("the generator has no pipes"));

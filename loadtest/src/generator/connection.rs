@@ -1,15 +1,18 @@
 //! One connection of the generator: connects, writes a request, reads its answer, without ever waiting. Invariant: it carries at most
 //! one request, whose due moment it keeps until the answer is whole.
 
-use std::io::{self, ErrorKind, IoSlice, Read as _, Write as _};
+use std::io::{self, ErrorKind, IoSlice};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
+use rustls::ClientConfig;
 
-use super::Requests;
 use super::answer::{Answer, Reader};
 use super::record::Failure;
+use super::requests::{ADDRESS_BYTES, PIECES, Requests};
+use super::transport::Transport;
 
 /// A request under way.
 #[derive(Debug, Clone, Copy)]
@@ -17,7 +20,9 @@ pub(crate) struct Sent {
     /// When it was due.
     pub due: u64,
     /// Which one it is, for its token.
-    turn: u64,
+    pub turn: u64,
+    /// The client's address that it names, if it names one.
+    pub address: [u8; ADDRESS_BYTES],
     written: usize,
 }
 
@@ -34,41 +39,49 @@ pub(crate) enum Progress {
 
 #[derive(Default)]
 pub(crate) struct Connection {
-    socket: Option<TcpStream>,
+    transport: Option<Transport>,
     connected: bool,
+    /// Its TLS handshake is told already.
+    told: bool,
     reader: Reader,
     pub sent: Option<Sent>,
     /// Bytes read since it was last asked.
     pub received: usize,
+    /// A TLS handshake that was done since it was last asked: whether it went on from an earlier session.
+    pub resumed: Option<bool>,
 }
 
 impl Connection {
     /// Gives it a request. A new socket, which the caller must watch, is returned.
     pub(crate) fn start(
         &mut self,
-        due: u64,
-        turn: u64,
-        address: SocketAddr,
+        (due, turn): (u64, u64),
+        requests: &Requests,
+        to: SocketAddr,
+        client: Option<&Arc<ClientConfig>>,
     ) -> io::Result<Option<&TcpStream>> {
         self.sent = Some(Sent {
             due,
             turn,
+            address: requests.address(turn),
             written: 0,
         });
         self.reader = Reader::default();
-        if self.socket.is_some() {
+        if self.transport.is_some() {
             return Ok(None);
         }
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
-        match connect(&socket, &address) {
+        match connect(&socket, &to) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error.into()),
         }
         let socket = TcpStream::from(socket);
         socket.set_nodelay(true)?;
         self.connected = false;
-        Ok(Some(self.socket.insert(socket)))
+        self.told = false;
+        let transport = Transport::new(socket, client)?;
+        Ok(Some(self.transport.insert(transport).socket()))
     }
 
     /// Goes on as far as the socket lets it.
@@ -80,10 +93,11 @@ impl Connection {
     }
 
     fn attempt(&mut self, requests: &Requests, buffer: &mut [u8]) -> Result<Progress, Failure> {
-        let Some(socket) = &mut self.socket else {
+        let Some(transport) = &mut self.transport else {
             return Ok(Progress::Waiting);
         };
         if !self.connected {
+            let socket = transport.socket();
             match socket.peer_addr() {
                 Ok(_) => self.connected = true,
                 Err(_) if matches!(socket.take_error(), Ok(None)) => return Ok(Progress::Waiting),
@@ -91,12 +105,12 @@ impl Connection {
             }
         }
         if let Some(sent) = &mut self.sent
-            && !write(socket, sent, requests)?
+            && !write(transport, sent, requests)?
         {
             return Ok(Progress::Waiting);
         }
         loop {
-            let count = match socket.read(buffer) {
+            let count = match transport.read(buffer) {
                 Ok(0) => return Err(Failure::Closed),
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -107,18 +121,22 @@ impl Connection {
             };
             self.received += count;
             let bytes = buffer.get(..count).unwrap_or_default();
+            let drained = count < buffer.len() && transport.short_is_empty();
             match self.reader.feed(bytes) {
                 Ok(Some(answer)) => return Ok(self.finish(answer)),
                 Ok(None) => {}
                 Err(_) => return Err(Failure::Malformed),
             }
-            if count < buffer.len() {
+            if drained {
                 return Ok(Progress::Waiting);
             }
         }
     }
 
     fn finish(&mut self, answer: Answer) -> Progress {
+        if !std::mem::replace(&mut self.told, true) {
+            self.resumed = self.transport.as_ref().and_then(Transport::resumed);
+        }
         if answer.closes {
             self.close();
         }
@@ -141,17 +159,20 @@ impl Connection {
 
     /// Closing also takes it out of the epoll set.
     pub(crate) fn close(&mut self) {
-        self.socket = None;
+        if let Some(mut transport) = self.transport.take() {
+            transport.end();
+        }
     }
 }
 
 /// Whether the whole request is written.
-fn write(socket: &mut TcpStream, sent: &mut Sent, requests: &Requests) -> Result<bool, Failure> {
+fn write(transport: &mut Transport, sent: &mut Sent, requests: &Requests) -> Result<bool, Failure> {
     loop {
         let mut skip = sent.written;
-        let mut slices = [IoSlice::new(&[]); 4];
+        let pieces = requests.pieces(sent.turn, &sent.address);
+        let mut slices = [IoSlice::new(&[]); PIECES];
         let mut count = 0;
-        for piece in requests.pieces(sent.turn) {
+        for piece in pieces {
             let rest = piece.get(skip..).unwrap_or_default();
             skip = skip.saturating_sub(piece.len());
             if let (false, Some(slice)) = (rest.is_empty(), slices.get_mut(count)) {
@@ -162,7 +183,7 @@ fn write(socket: &mut TcpStream, sent: &mut Sent, requests: &Requests) -> Result
         if count == 0 {
             return Ok(true);
         }
-        match socket.write_vectored(slices.get(..count).unwrap_or_default()) {
+        match transport.write(slices.get(..count).unwrap_or_default()) {
             Ok(written) => sent.written += written,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

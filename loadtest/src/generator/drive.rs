@@ -5,14 +5,18 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use dbpower_gateway::net::clock::now_ns;
 use rustix::event::{Timespec, epoll};
+use rustls::ClientConfig;
 
 use super::connection::{Connection, Progress};
 use super::record::{Failure, Record};
+use super::requests::Requests;
 use super::schedule::Schedule;
-use super::{Load, Requests};
+use super::transport::client;
+use super::{FILL_SECONDS, FILL_STEPS_MAX, Load};
 
 /// How long answers are waited for after the last request was due. What is slower is counted as unanswered.
 const GRACE_NS: u64 = 2_000_000_000;
@@ -31,6 +35,9 @@ pub(crate) struct Drive<'a> {
     free: VecDeque<usize>,
     resting: VecDeque<(u64, usize)>,
     turn: u64,
+    /// One for each connection, so that it finds the tickets of its own handshakes: rustls keeps eight for one server, which a
+    /// crowd that connects at once would use up. Empty without TLS.
+    clients: Vec<Arc<ClientConfig>>,
     buffer: Vec<u8>,
 }
 
@@ -46,20 +53,41 @@ impl<'a> Drive<'a> {
             free: (0..load.connections).collect(),
             resting: VecDeque::new(),
             turn: 0,
+            clients: clients(load)?,
             buffer: vec![0; READ_BYTES],
         })
     }
 
+    /// Visits all addresses once, as fast as that goes; or takes it that they have been.
+    pub(crate) fn fill(&mut self) -> io::Result<()> {
+        if !self.load.fill {
+            // Another run's part of the random ones.
+            self.turn = self.load.addresses + self.load.first_key;
+            return Ok(());
+        }
+        for _ in 0..FILL_STEPS_MAX {
+            if self.turn >= self.load.addresses {
+                return Ok(());
+            }
+            self.paced(FILL_SECONDS, None)?;
+        }
+        Err(io::Error::other("the addresses could not all be visited"))
+    }
+
     /// Sends for `seconds` and waits for the answers.
+    pub(crate) fn phase(&mut self, seconds: f64) -> io::Result<Record> {
+        self.paced(seconds, self.load.rate)
+    }
+
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "a phase is seconds to minutes"
     )]
-    pub(crate) fn phase(&mut self, seconds: f64) -> io::Result<Record> {
+    fn paced(&mut self, seconds: f64, rate: Option<u32>) -> io::Result<Record> {
         let nanos = (seconds * 1e9) as u64;
         let start = now_ns();
-        let mut schedule = Schedule::new(start, nanos, self.load.rate);
+        let mut schedule = Schedule::new(start, nanos, rate);
         let mut record = Record::new(start, schedule.end())?;
         loop {
             let now = now_ns();
@@ -72,7 +100,7 @@ impl<'a> Drive<'a> {
             }
             self.look(self.pause(&schedule, now), &mut record)?;
         }
-        self.give_up(&mut schedule, &mut record);
+        self.give_up(&mut schedule, &mut record, rate);
         Ok(record)
     }
 
@@ -99,7 +127,8 @@ impl<'a> Drive<'a> {
             let Some(connection) = self.connections.get_mut(index) else {
                 continue;
             };
-            match connection.start(due, self.turn, self.load.address) {
+            let (to, client) = (self.load.address, self.clients.get(index));
+            match connection.start((due, self.turn), self.requests, to, client) {
                 Ok(Some(socket)) => {
                     // Edge-triggered in both directions: registered once, for its life.
                     let flags =
@@ -153,6 +182,9 @@ impl<'a> Drive<'a> {
         };
         let progress = connection.proceed(self.requests, &mut self.buffer);
         record.received(std::mem::take(&mut connection.received));
+        if let Some(resumed) = connection.resumed.take() {
+            record.handshake(resumed);
+        }
         match progress {
             Progress::Waiting | Progress::Gone => {}
             Progress::Answered(sent, answer) => {
@@ -162,7 +194,7 @@ impl<'a> Drive<'a> {
                 if (200..300).contains(&answer.status) {
                     record.completed(sent.due, now_ns());
                 } else {
-                    record.failed(Failure::Status, sent.due, now_ns());
+                    record.refused(answer.status, sent.due, now_ns());
                 }
                 self.free.push_back(index);
             }
@@ -175,7 +207,7 @@ impl<'a> Drive<'a> {
     }
 
     /// What is still under way, or waits for a connection, has taken this long at least.
-    fn give_up(&mut self, schedule: &mut Schedule, record: &mut Record) {
+    fn give_up(&mut self, schedule: &mut Schedule, record: &mut Record, rate: Option<u32>) {
         let now = now_ns();
         for (index, connection) in self.connections.iter_mut().enumerate() {
             if let Some(sent) = connection.sent.take() {
@@ -184,10 +216,17 @@ impl<'a> Drive<'a> {
                 self.free.push_back(index);
             }
         }
-        if self.load.rate.is_some() {
+        if rate.is_some() {
             while let Some(due) = schedule.take(now) {
                 record.failed(Failure::Unanswered, due, now);
             }
         }
     }
+}
+
+fn clients(load: &Load) -> io::Result<Vec<Arc<ClientConfig>>> {
+    let Some(secure) = &load.secure else {
+        return Ok(Vec::new());
+    };
+    (0..load.connections).map(|_| client(secure)).collect()
 }

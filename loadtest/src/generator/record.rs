@@ -41,7 +41,10 @@ pub(crate) struct Record {
     /// Those of `completed` whose answer came before the end, which make the rate.
     in_time: u64,
     failures: BTreeMap<Failure, u64>,
+    statuses: BTreeMap<u16, u64>,
     bytes_down: u64,
+    handshakes: u64,
+    resumed: u64,
 }
 
 /// What the generator tells of a phase.
@@ -51,11 +54,19 @@ pub(crate) struct Outcome {
     pub completed: u64,
     pub per_second: f64,
     pub failures: BTreeMap<Failure, u64>,
+    /// Which they were, of those that failed by their status. As text: keys that are numbers do not come back out of a flattened map.
+    #[serde(default)]
+    pub statuses: BTreeMap<String, u64>,
     pub bytes_down: u64,
     /// Microseconds at each of [`QUANTILES`].
     pub latency_us: Vec<f64>,
     /// Requests whose latency is known.
     pub recorded: u64,
+    /// TLS handshakes, and those of them that went on from an earlier session.
+    #[serde(default)]
+    pub handshakes: u64,
+    #[serde(default)]
+    pub resumed: u64,
 }
 
 impl Outcome {
@@ -74,7 +85,10 @@ impl Record {
             completed: 0,
             in_time: 0,
             failures: BTreeMap::new(),
+            statuses: BTreeMap::new(),
             bytes_down: 0,
+            handshakes: 0,
+            resumed: 0,
         })
     }
 
@@ -82,6 +96,11 @@ impl Record {
         self.histogram.saturating_record(now.saturating_sub(due));
         self.completed += 1;
         self.in_time += u64::from(now <= self.end);
+    }
+
+    pub(crate) fn refused(&mut self, status: u16, due: u64, now: u64) {
+        *self.statuses.entry(status).or_default() += 1;
+        self.failed(Failure::Status, due, now);
     }
 
     pub(crate) fn failed(&mut self, failure: Failure, due: u64, now: u64) {
@@ -100,11 +119,17 @@ impl Record {
         self.bytes_down += u64::try_from(bytes).unwrap_or(0);
     }
 
+    pub(crate) fn handshake(&mut self, resumed: bool) {
+        self.handshakes += 1;
+        self.resumed += u64::from(resumed);
+    }
+
     #[allow(
         clippy::cast_precision_loss,
         reason = "nanoseconds and counts of seconds fit a double"
     )]
     pub(crate) fn outcome(&self) -> Outcome {
+        let statuses = self.statuses.iter();
         let seconds = (self.end - self.start) as f64 / 1e9;
         let micros = |quantile| self.histogram.value_at_quantile(quantile) as f64 / 1000.0;
         Outcome {
@@ -112,9 +137,14 @@ impl Record {
             completed: self.completed,
             per_second: self.in_time as f64 / seconds.max(1e-9),
             failures: self.failures.clone(),
+            statuses: statuses
+                .map(|(status, count)| (status.to_string(), *count))
+                .collect(),
             bytes_down: self.bytes_down,
             latency_us: QUANTILES.iter().map(|&quantile| micros(quantile)).collect(),
             recorded: self.histogram.len(),
+            handshakes: self.handshakes,
+            resumed: self.resumed,
         }
     }
 }

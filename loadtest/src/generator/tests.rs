@@ -1,18 +1,21 @@
 //! The generator against a server that stalls once, closes, answers nonsense: what happened must show. No time is asserted, only counts.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use super::Load;
 use super::answer::{Answer, Malformed, Reader};
 use super::drive::Drive;
 use super::record::{Failure, Record};
+use super::requests::Requests;
 use super::schedule::Schedule;
-use super::{Load, Requests};
+use super::transport::{SERVER_NAME, Secure};
 use crate::process::wait;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -32,7 +35,11 @@ fn server(answer: impl Fn(u64) -> Option<&'static str> + Send + Sync + 'static) 
     address
 }
 
-fn serve(mut stream: TcpStream, answer: &dyn Fn(u64) -> Option<&'static str>, turn: &AtomicU64) {
+fn serve(
+    mut stream: impl Read + Write,
+    answer: &dyn Fn(u64) -> Option<&'static str>,
+    turn: &AtomicU64,
+) {
     let (mut unread, mut buffer) = (Vec::new(), [0; 4096]);
     while let Ok(count) = stream.read(&mut buffer) {
         unread.extend_from_slice(&buffer[..count]);
@@ -64,6 +71,10 @@ fn load(address: SocketAddr, rate: Option<u32>, connections: usize) -> Load {
         upload_bytes: 0,
         keys: 3,
         first_key: 1,
+        users: 0,
+        addresses: 0,
+        fill: false,
+        secure: None,
     }
 }
 
@@ -147,6 +158,8 @@ fn each_failure_has_its_name() {
             "{name}: {:?}",
             outcome.failures
         );
+        let told: u64 = outcome.statuses.values().sum();
+        assert_eq!(told == 25, failure == Failure::Status, "{name}");
     }
 }
 
@@ -245,4 +258,110 @@ fn answers_end_where_they_say() {
         }
         assert_eq!(last, expected, "{text:?}");
     }
+}
+
+/// A server of TLS 1.3 with a certificate of its own, which is returned; two tickets with each handshake.
+fn secure_server() -> (SocketAddr, String) {
+    let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let (config, listener) = (
+        Arc::new(config),
+        TcpListener::bind(("127.0.0.1", 0)).unwrap(),
+    );
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let stream = rustls::StreamOwned::new(session, stream.unwrap());
+            thread::spawn(move || serve(stream, &|_| Some(OK), &AtomicU64::new(0)));
+        }
+    });
+    (address, made.cert.pem())
+}
+
+/// (keep-alive, may resume, connections): handshakes, and how many of them were resumed. Each connection's first finds no ticket.
+#[test]
+fn a_handshake_is_resumed_where_that_is_asked_for_and_nowhere_else() {
+    let (address, authority) = secure_server();
+    for ((keep_alive, resume, connections), expected) in [
+        ((true, true, 1), (1, 0)),
+        ((false, false, 1), (40, 0)),
+        ((false, true, 1), (40, 39)),
+        ((false, true, 20), (40, 20)),
+    ] {
+        let secure = Secure {
+            authority: authority.clone(),
+            resume,
+        };
+        let outcome = run(&Load {
+            keep_alive,
+            secure: Some(secure),
+            ..load(address, Some(40), connections)
+        })
+        .outcome();
+        assert_eq!((outcome.completed, outcome.failed()), (40, 0));
+        let found = (outcome.handshakes, outcome.resumed);
+        assert_eq!(found, expected, "keep-alive {keep_alive}, resume {resume}");
+    }
+}
+
+#[test]
+fn a_certificate_that_is_not_believed_fails_all() {
+    let ((address, _), (_, other)) = (secure_server(), secure_server());
+    let outcome = run(&Load {
+        seconds: 0.1,
+        secure: Some(Secure {
+            authority: other,
+            resume: false,
+        }),
+        ..load(address, Some(100), 2)
+    })
+    .outcome();
+    assert_eq!((outcome.completed, outcome.recorded), (0, 10));
+}
+
+fn sent(requests: &Requests, turn: u64) -> String {
+    let address = requests.address(turn);
+    String::from_utf8(requests.pieces(turn, &address).concat()).unwrap()
+}
+
+#[test]
+fn every_address_is_named_once_and_then_any_of_them_at_random() {
+    let addresses = 20_000;
+    let requests = Requests::new(&Load {
+        addresses,
+        ..load(([127, 0, 0, 1], 1).into(), None, 1)
+    })
+    .unwrap();
+    let named = |turn| {
+        let text = String::from_utf8(requests.address(turn).to_vec()).unwrap();
+        text.parse::<Ipv4Addr>().unwrap()
+    };
+    let first: HashSet<_> = (1..=addresses).map(named).collect();
+    assert_eq!(first.len() as u64, addresses);
+    let later: Vec<_> = (addresses + 1..=2 * addresses).map(named).collect();
+    assert!(later.iter().all(|address| first.contains(address)));
+    // Of n at random 1 - 1/e are met; in order it would be all.
+    let met = later.iter().collect::<HashSet<_>>().len() as u64;
+    assert!((addresses / 2..addresses * 3 / 4).contains(&met), "{met}");
+    assert!(sent(&requests, 3).contains(&format!("\r\nX-Forwarded-For: {}\r\n", named(3))));
+}
+
+#[test]
+fn users_have_a_token_each_and_nobody_names_an_address_unasked() {
+    let requests = Requests::new(&Load {
+        users: 50,
+        ..load(([127, 0, 0, 1], 1).into(), None, 1)
+    })
+    .unwrap();
+    let all: HashSet<_> = (1..=50).map(|turn| sent(&requests, turn)).collect();
+    assert_eq!(all.len(), 50);
+    assert!(all.iter().all(|text| !text.contains("X-Forwarded-For")));
 }

@@ -1,8 +1,11 @@
 //! A run as Markdown: the tables that are also printed.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::targets::verdicts;
 use super::{Report, ScenarioResult, Spread, TargetResult};
+use crate::generator::Failure;
 
 /// Places of p50, p90, p99 and p99.9 in [`crate::generator::QUANTILES`].
 pub(crate) const SHOWN: [(&str, usize); 4] = [("p50", 2), ("p90", 4), ("p99", 7), ("p99.9", 10)];
@@ -35,14 +38,38 @@ pub(crate) fn page(report: &Report) -> String {
             absent.name, absent.install
         );
     }
+    page.push_str(&targets_table(report));
     for scenario in &report.scenarios {
         page.push_str(&table(scenario));
     }
     page
 }
 
+/// Column heads of the table of targets, here and in HTML.
+pub(crate) const TARGET_COLUMNS: [&str; 5] =
+    ["target", "bound", "figure (round by round)", "", "scenario"];
+
+/// What is to be reached, and whether it is; empty when the run has none of it.
+pub(crate) fn targets_table(report: &Report) -> String {
+    let verdicts = verdicts(report);
+    if verdicts.is_empty() {
+        return String::new();
+    }
+    let mut table = "\n## Targets\n\n".to_owned();
+    let _ = writeln!(table, "| {} |", TARGET_COLUMNS.join(" | "));
+    let _ = writeln!(table, "|{}", "---|".repeat(TARGET_COLUMNS.len()));
+    for verdict in verdicts {
+        let _ = writeln!(
+            table,
+            "| {} | {} | {} | {} | `{}` |",
+            verdict.what, verdict.bound, verdict.figure, verdict.word, verdict.scenario
+        );
+    }
+    table
+}
+
 /// What a reader needs to judge the figures.
-pub(crate) fn facts(report: &Report) -> [(&'static str, String); 7] {
+pub(crate) fn facts(report: &Report) -> [(&'static str, String); 8] {
     let machine = &report.machine;
     let (rounds, seconds) = (report.rounds, report.seconds);
     [
@@ -57,7 +84,19 @@ pub(crate) fn facts(report: &Report) -> [(&'static str, String); 7] {
         ("placement", machine.placement.clone()),
         (
             "method",
-            format!("{rounds} rounds of {seconds} s in turn; medians"),
+            if rounds == 1 {
+                format!("one round of {seconds} s")
+            } else {
+                format!("{rounds} rounds of {seconds} s in turn; medians")
+            },
+        ),
+        (
+            "the gateway's limits",
+            if report.redis {
+                "shared through Redis, unless a row says otherwise".into()
+            } else {
+                "in memory".into()
+            },
         ),
     ]
 }
@@ -117,17 +156,23 @@ fn errors(target: &TargetResult) -> String {
     if target.failed() == 0 {
         return "0".into();
     }
-    let mut kinds = std::collections::BTreeMap::new();
-    for (failure, count) in target
-        .rounds
-        .iter()
-        .flat_map(|round| &round.outcome.failures)
-    {
-        *kinds.entry(failure).or_insert(0) += count;
+    let mut kinds = BTreeMap::new();
+    for round in &target.rounds {
+        let outcome = &round.outcome;
+        for (failure, count) in &outcome.failures {
+            // Those of which the status is known are named by it.
+            let name = format!("{failure:?}").to_lowercase();
+            let known = *failure == Failure::Status && !outcome.statuses.is_empty();
+            *kinds.entry(name).or_insert(0) += if known { 0 } else { *count };
+        }
+        for (status, count) in &outcome.statuses {
+            *kinds.entry(format!("answered {status}")).or_insert(0) += count;
+        }
     }
     let named: Vec<_> = kinds
         .iter()
-        .map(|(failure, count)| format!("{count} {failure:?}").to_lowercase())
+        .filter(|(_, count)| **count > 0)
+        .map(|(name, count)| format!("{count} {name}"))
         .collect();
     named.join(", ")
 }

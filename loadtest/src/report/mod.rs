@@ -5,6 +5,7 @@ mod html;
 mod machine;
 mod markdown;
 mod svg;
+mod targets;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::measure::Round;
 use crate::target::Cores;
 pub(crate) use machine::Machine;
-pub(crate) use markdown::table;
+pub(crate) use markdown::{table, targets_table};
 
 /// A run of the harness.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -27,6 +28,9 @@ pub(crate) struct Report {
     pub machine: Machine,
     pub rounds: usize,
     pub seconds: f64,
+    /// The gateway's limits were shared through a Redis, where a row does not say otherwise.
+    #[serde(default)]
+    pub redis: bool,
     pub scenarios: Vec<ScenarioResult>,
     pub absent: Vec<Absent>,
 }
@@ -61,6 +65,9 @@ pub(crate) struct TargetResult {
     pub title: String,
     /// Resident bytes before the first request.
     pub memory_at_rest: u64,
+    /// Connections of the load.
+    #[serde(default)]
+    pub connections: usize,
     pub rounds: Vec<Round>,
 }
 
@@ -73,11 +80,12 @@ pub(crate) struct Spread {
 }
 
 impl TargetResult {
-    pub(crate) fn new(name: &str, title: &str, memory_at_rest: u64) -> Self {
+    pub(crate) fn new(name: &str, title: &str, memory_at_rest: u64, connections: usize) -> Self {
         Self {
             name: name.into(),
             title: title.into(),
             memory_at_rest,
+            connections,
             rounds: Vec::new(),
         }
     }
@@ -111,8 +119,8 @@ impl TargetResult {
 
     /// Bytes that a connection costs, on a process that was started for this scenario.
     #[allow(clippy::cast_precision_loss, reason = "memory fits a double")]
-    pub(crate) fn memory_per_connection(&self, connections: usize) -> f64 {
-        (self.memory() - self.memory_at_rest as f64).max(0.0) / connections.max(1) as f64
+    pub(crate) fn memory_per_connection(&self) -> f64 {
+        (self.memory() - self.memory_at_rest as f64).max(0.0) / self.connections.max(1) as f64
     }
 
     pub(crate) fn failed(&self) -> u64 {

@@ -7,6 +7,7 @@ use crate::generator::QUANTILES;
 
 /// A name and its figure.
 pub(crate) struct Bar<'a> {
+    pub colour: usize,
     pub name: &'a str,
     pub value: f64,
     pub label: String,
@@ -14,26 +15,23 @@ pub(crate) struct Bar<'a> {
 
 /// A name and its latencies in microseconds at [`QUANTILES`].
 pub(crate) struct Curve<'a> {
+    pub colour: usize,
     pub name: &'a str,
     pub micros: Vec<f64>,
 }
 
-const COLOURS: [&str; 8] = [
-    "#1f6feb", "#8b949e", "#2da44e", "#cf222e", "#8250df", "#bf8700", "#d4448a", "#0a7ea4",
-];
-const WIDTH: f64 = 720.0;
+/// Rows' colours are `--c0` to `--c7` of the page, which knows light and dark.
+pub(crate) const COLOURS: usize = 8;
+const WIDTH: f64 = 560.0;
 const ROW: f64 = 26.0;
-const NAME_WIDTH: f64 = 210.0;
-const LABEL_WIDTH: f64 = 110.0;
-const CURVE_HEIGHT: f64 = 300.0;
+const NAME_WIDTH: f64 = 235.0;
+const LABEL_WIDTH: f64 = 70.0;
+const CURVE_HEIGHT: f64 = 260.0;
 /// Room for the axis' numbers.
 const MARGIN: f64 = 60.0;
 
-fn colour(index: usize) -> &'static str {
-    COLOURS
-        .get(index % COLOURS.len())
-        .copied()
-        .unwrap_or("black")
+fn colour(index: usize) -> String {
+    format!("var(--c{})", index % COLOURS)
 }
 
 /// Horizontal bars from zero, each with its name and figure.
@@ -46,12 +44,12 @@ pub(crate) fn bars(title: &str, bars: &[Bar<'_>]) -> String {
     for (index, bar) in bars.iter().enumerate() {
         let top = ROW * index as f64 + 4.0;
         let (width, line) = ((room * bar.value / longest).max(1.0), top + 16.0);
-        let (fill, name, label) = (colour(index), escape(bar.name), escape(&bar.label));
+        let (fill, name, label) = (colour(bar.colour), escape(bar.name), escape(&bar.label));
         let (names, end) = (NAME_WIDTH - 8.0, NAME_WIDTH + width + 6.0);
         let _ = write!(
             svg,
             "<text x=\"{names:.0}\" y=\"{line:.0}\" text-anchor=\"end\">{name}</text>\
-             <rect x=\"{NAME_WIDTH:.0}\" y=\"{top:.0}\" width=\"{width:.1}\" height=\"20\" fill=\"{fill}\"/>\
+             <rect x=\"{NAME_WIDTH:.0}\" y=\"{top:.0}\" width=\"{width:.1}\" height=\"20\" rx=\"2\" style=\"fill:{fill}\"/>\
              <text x=\"{end:.1}\" y=\"{line:.0}\">{label}</text>"
         );
     }
@@ -71,15 +69,15 @@ pub(crate) fn curves(title: &str, curves: &[Curve<'_>]) -> String {
     let frame = Frame { low, high };
     let mut svg = open(title, CURVE_HEIGHT + 60.0);
     frame.grid(&mut svg);
-    for (index, curve) in curves.iter().enumerate() {
+    for curve in curves {
         let mut points = String::new();
         for (&quantile, &micros) in QUANTILES.iter().zip(&curve.micros) {
             let _ = write!(points, "{:.1},{:.1} ", Frame::x(quantile), frame.y(micros));
         }
-        let stroke = colour(index);
+        let stroke = colour(curve.colour);
         let _ = write!(
             svg,
-            "<polyline points=\"{points}\" fill=\"none\" stroke=\"{stroke}\" stroke-width=\"2\"/>"
+            "<polyline points=\"{points}\" fill=\"none\" style=\"stroke:{stroke}\" stroke-width=\"2\" stroke-linejoin=\"round\"/>"
         );
     }
     svg + "</svg>\n" + &legend(curves)
@@ -87,9 +85,12 @@ pub(crate) fn curves(title: &str, curves: &[Curve<'_>]) -> String {
 
 fn legend(curves: &[Curve<'_>]) -> String {
     let mut legend = "<p class=\"legend\">".to_owned();
-    for (index, curve) in curves.iter().enumerate() {
-        let (stroke, name) = (colour(index), escape(curve.name));
-        let _ = write!(legend, "<span style=\"color:{stroke}\">■</span> {name} ");
+    for curve in curves {
+        let (stroke, name) = (colour(curve.colour), escape(curve.name));
+        let _ = write!(
+            legend,
+            "<span><b style=\"color:{stroke}\">■</b> {name}</span> "
+        );
     }
     legend + "</p>\n"
 }
@@ -120,8 +121,8 @@ impl Frame {
             let name = micros_name(exponent);
             let _ = write!(
                 svg,
-                "<line x1=\"{MARGIN}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"#ccc\"/>\
-                 <text x=\"{names}\" y=\"{line:.1}\" text-anchor=\"end\">{name}</text>"
+                "<line x1=\"{MARGIN}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\" class=\"grid\"/>\
+                 <text x=\"{names}\" y=\"{line:.1}\" text-anchor=\"end\" class=\"axis\">{name}</text>"
             );
             exponent += 1.0;
         }
@@ -138,8 +139,8 @@ impl Frame {
             let (x, bottom, line) = (Self::x(quantile), CURVE_HEIGHT + 10.0, CURVE_HEIGHT + 30.0);
             let _ = write!(
                 svg,
-                "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"10\" y2=\"{bottom}\" stroke=\"#ddd\"/>\
-                 <text x=\"{x:.1}\" y=\"{line}\" text-anchor=\"middle\">{name}</text>"
+                "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"10\" y2=\"{bottom}\" class=\"grid\"/>\
+                 <text x=\"{x:.1}\" y=\"{line}\" text-anchor=\"middle\" class=\"axis\">{name}</text>"
             );
         }
     }
@@ -158,9 +159,7 @@ fn micros_name(exponent: f64) -> String {
 
 fn open(title: &str, height: f64) -> String {
     let title = escape(title);
-    format!(
-        "<svg role=\"img\" viewBox=\"0 0 {WIDTH:.0} {height:.0}\" width=\"{WIDTH:.0}\" height=\"{height:.0}\"><title>{title}</title>"
-    )
+    format!("<svg role=\"img\" viewBox=\"0 0 {WIDTH:.0} {height:.0}\"><title>{title}</title>")
 }
 
 /// For text and attribute values.

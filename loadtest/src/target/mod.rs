@@ -1,6 +1,7 @@
 //! What can be measured: this gateway, the floor below it, and its peers, each with how it is found, configured and started. Not their
 //! configurations, which are files under `peers/`. Invariant: all are given the same work, one worker and one core.
 
+mod certificate;
 mod check;
 mod peers;
 
@@ -8,7 +9,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub(crate) use certificate::Certificate;
 pub(crate) use check::check;
+
+use crate::scenario::Setting;
 
 /// One program that can stand between clients and the origin.
 #[derive(Debug)]
@@ -19,8 +23,12 @@ pub(crate) struct Target {
     pub install: &'static str,
     /// It verifies tokens and limits, and is seen to before it is measured.
     pub limits: bool,
-    /// It takes part in the scenarios with an access log and with Redis.
-    pub variants: bool,
+    /// This gateway, which takes part in all scenarios.
+    pub own: bool,
+    /// Thousands of requests per second are no trouble to it.
+    pub able: bool,
+    /// Its configuration knows TLS.
+    pub secure: bool,
     /// It counts in Redis always.
     pub needs_redis: bool,
     pub find: fn() -> Option<PathBuf>,
@@ -32,7 +40,9 @@ const BARE: Target = Target {
     title: "",
     install: "",
     limits: true,
-    variants: false,
+    own: false,
+    able: true,
+    secure: false,
     needs_redis: false,
     find: || None,
     command: peers::relay,
@@ -42,7 +52,8 @@ pub(crate) static TARGETS: [Target; 7] = [
     Target {
         name: "gateway",
         title: "this gateway",
-        variants: true,
+        own: true,
+        secure: true,
         find: own,
         command: peers::gateway,
         ..BARE
@@ -58,6 +69,7 @@ pub(crate) static TARGETS: [Target; 7] = [
         name: "nginx",
         title: "nginx with Lua",
         install: "apt-get install nginx-light libnginx-mod-http-lua lua-cjson",
+        secure: true,
         find: peers::find_nginx,
         command: peers::nginx,
         ..BARE
@@ -66,6 +78,7 @@ pub(crate) static TARGETS: [Target; 7] = [
         name: "haproxy",
         title: "HAProxy",
         install: "apt-get install haproxy",
+        secure: true,
         find: || in_path("haproxy"),
         command: peers::haproxy,
         ..BARE
@@ -81,7 +94,7 @@ pub(crate) static TARGETS: [Target; 7] = [
     Target {
         name: "pingora",
         title: "Pingora",
-        install: "cargo build --release --manifest-path loadtest/pingora/Cargo.toml",
+        install: "apt-get install cmake && cargo build --release --manifest-path loadtest/pingora/Cargo.toml",
         find: peers::find_pingora,
         command: peers::pingora,
         ..BARE
@@ -92,6 +105,7 @@ pub(crate) static TARGETS: [Target; 7] = [
         install: "apt-get install redis-server && python3 -m venv target/loadtest/fastapi && \
                   target/loadtest/fastapi/bin/pip install -r loadtest/peers/fastapi/requirements.txt",
         needs_redis: true,
+        able: false,
         find: peers::find_fastapi,
         command: peers::fastapi,
         ..BARE
@@ -103,14 +117,26 @@ pub(crate) static TARGETS: [Target; 7] = [
 pub(crate) struct Setup<'a> {
     pub tools: &'a Tools,
     pub port: u16,
-    pub origin_port: u16,
+    /// The service behind it; several endpoints are one service.
+    pub origins: Vec<u16>,
     /// Limit of each organization and of each address.
     pub per_minute: u32,
     pub burst: u32,
-    pub logged: bool,
+    pub setting: Setting,
+    /// The client's address is what requests say.
+    pub named: bool,
+    /// TLS for its clients.
+    pub certificate: Option<&'a Certificate>,
     pub redis_port: Option<u16>,
     /// Its folder for configuration and logs.
     pub work: PathBuf,
+}
+
+impl Setup<'_> {
+    /// The one service of those that know of one.
+    pub(crate) fn origin(&self) -> u16 {
+        self.origins.first().copied().unwrap_or(0)
+    }
 }
 
 /// Programs of this repository, and the folder of a run.

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Setup, in_path};
+use super::{Certificate, Setup, in_path};
 use crate::generator::SECRET;
 
 const NGINX: &str = include_str!("../../peers/nginx.conf");
@@ -16,29 +16,46 @@ const ENVOY: &str = include_str!("../../peers/envoy.yaml");
 const FASTAPI: &str = include_str!("../../peers/fastapi/gateway.py");
 
 pub(crate) fn gateway(_program: &Path, setup: &Setup<'_>) -> io::Result<Command> {
-    let origin = format!("http://127.0.0.1:{}", setup.origin_port);
+    let urls: Vec<_> = setup
+        .origins
+        .iter()
+        .map(|port| format!("http://127.0.0.1:{port}"))
+        .collect();
+    let origin = urls.join(",");
+    let setting = &setup.setting;
     let mut command = Command::new(&setup.tools.gateway);
     command
         .current_dir(&setup.work)
         .env("GATEWAY_HOST", "127.0.0.1")
         .env("GATEWAY_PORT", setup.port.to_string())
-        .env("GATEWAY_WORKERS", "1")
+        .env("GATEWAY_WORKERS", setting.workers.to_string())
         .env("OPS_PORT", "0")
         .env("BACKEND_URL", &origin)
         .env("AI_ANALYZER_URL", &origin)
         .env("JWT_SECRET_KEY", SECRET)
         .env("RATE_LIMIT_RPM", setup.per_minute.to_string())
         .env("RATE_LIMIT_BURST", setup.burst.to_string())
-        .env("LOG_REQUESTS", setup.logged.to_string())
+        .env("LOG_REQUESTS", setting.logged.to_string())
         .env("REDIS_ENABLED", setup.redis_port.is_some().to_string());
     if let Some(port) = setup.redis_port {
         command.env("REDIS_URL", format!("redis://127.0.0.1:{port}/0"));
+    }
+    if let Some(keys) = setting.keys_max {
+        command.env("RATE_LIMIT_KEYS_MAX", keys.to_string());
+    }
+    if setup.named {
+        command.env("TRUSTED_PROXIES", "127.0.0.1");
+    }
+    if let Some(certificate) = setup.certificate {
+        command
+            .env("TLS_CERT", &certificate.chain)
+            .env("TLS_KEY", &certificate.key);
     }
     Ok(command)
 }
 
 pub(crate) fn relay(program: &Path, setup: &Setup<'_>) -> io::Result<Command> {
-    let (port, to) = (setup.port.to_string(), setup.origin_port.to_string());
+    let (port, to) = (setup.port.to_string(), setup.origin().to_string());
     let mut command = Command::new(program);
     command.args(["relay", "--port", &port, "--to", &to]);
     Ok(command)
@@ -108,7 +125,7 @@ pub(crate) fn pingora(program: &Path, setup: &Setup<'_>) -> io::Result<Command> 
     let mut command = Command::new(program);
     command
         .env("PORT", setup.port.to_string())
-        .env("ORIGIN_PORT", setup.origin_port.to_string())
+        .env("ORIGIN_PORT", setup.origin().to_string())
         .env("JWT_SECRET_KEY", SECRET)
         .env("RATE_LIMIT_RPM", setup.per_minute.to_string())
         .env("RATE_LIMIT_BURST", setup.burst.to_string());
@@ -130,7 +147,7 @@ pub(crate) fn fastapi(program: &Path, setup: &Setup<'_>) -> io::Result<Command> 
         .arg(&setup.work)
         .env(
             "BACKEND_URL",
-            format!("http://127.0.0.1:{}", setup.origin_port),
+            format!("http://127.0.0.1:{}", setup.origin()),
         )
         .env("JWT_SECRET_KEY", SECRET)
         .env("RATE_LIMIT_RPM", setup.per_minute.to_string())
@@ -150,9 +167,23 @@ fn existing(path: &str) -> Option<PathBuf> {
 
 /// Fills the blanks of a configuration and puts it into the run's folder.
 fn write(setup: &Setup<'_>, name: &str, template: &str) -> io::Result<PathBuf> {
+    let certificate = setup.certificate;
+    let secure = |text: &str| certificate.map_or(String::new(), |_| text.to_owned());
+    let line = |words: &str, path: fn(&Certificate) -> &PathBuf, end: &str| {
+        certificate.map_or(String::new(), |certificate| {
+            format!("{words} {}{end}", path(certificate).display())
+        })
+    };
+    let chain = line("ssl_certificate", |certificate| &certificate.chain, ";");
+    let key = line("ssl_certificate_key", |certificate| &certificate.key, ";");
+    let both = line(
+        " ssl crt",
+        |certificate| &certificate.both,
+        " alpn http/1.1",
+    );
     let blanks = [
         ("@PORT@", setup.port.to_string()),
-        ("@ORIGIN_PORT@", setup.origin_port.to_string()),
+        ("@ORIGIN_PORT@", setup.origin().to_string()),
         ("@SECRET@", SECRET.to_owned()),
         (
             "@SECRET_BASE64URL@",
@@ -162,6 +193,10 @@ fn write(setup: &Setup<'_>, name: &str, template: &str) -> io::Result<PathBuf> {
         ("@BURST@", setup.burst.to_string()),
         ("@BUCKET@", (setup.per_minute + setup.burst).to_string()),
         ("@WORK@", setup.work.display().to_string()),
+        ("@TLS_NGINX@", secure(" ssl")),
+        ("@TLS_NGINX_CERT@", chain),
+        ("@TLS_NGINX_KEY@", key),
+        ("@TLS_HAPROXY@", both),
     ];
     let mut text = template.to_owned();
     for (blank, value) in &blanks {
