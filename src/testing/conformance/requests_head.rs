@@ -98,7 +98,6 @@ pub(super) const ROWS: &[Row] = &[
     // Versions.
     Row::accept("HTTP/1.0", "9112 2.3", b"GET / HTTP/1.0\r\nHost: a\r\n\r\n", "GET", "/").closes(),
     Row::refuse("HTTP/2.0", "9110 15.6.6", b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
-    Row::refuse("HTTP/2 preface", "9113 3.4", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
     Row::refuse("HTTP/0.9 spelled out", "9110 15.6.6", b"GET / HTTP/0.9\r\nHost: a\r\n\r\n", 505),
     Row::refuse("HTTP/1.2", "9110 15.6.6", b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
     Row::refuse("HTTP/2 preface", "9113 3.4", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
