@@ -1,4 +1,5 @@
-//! Responses of an upstream. Not our own answers, and not all framing (`responses_body`). Invariant: a 502 row is wrong in one way; the upstream closes behind each row.
+//! Responses of an upstream. Not our own answers, and not all framing (`responses_body`). Invariant: a 502 row is wrong in one way;
+//! the upstream closes behind each row.
 
 use super::ResponseRow as Row;
 
