@@ -275,7 +275,7 @@ fn every_response_row_holds_over_a_socket() {
     });
     let gw = open(&up);
     all(
-        conformance::RESPONSES.iter(),
+        conformance::responses(),
         |row: &ResponseRow| row.name,
         |row| {
             *current.lock().unwrap() = row.bytes.bytes();

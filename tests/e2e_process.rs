@@ -371,6 +371,32 @@ fn unknown_names_are_told_with_the_nearest_known_one() {
     );
 }
 
+/// One that is would wait behind its neighbour there, whatever else is free. Of io_uring's own threads the kernel decides.
+#[test]
+fn no_worker_is_bound_to_a_cpu() {
+    let up = upstream();
+    let gw = plan(&up).env("GATEWAY_WORKERS", "auto").start();
+    let allowed = |path: &str| {
+        let status = std::fs::read_to_string(path).unwrap();
+        let mut lines = status.lines();
+        let list = lines.find(|line| line.starts_with("Cpus_allowed_list:"));
+        list.unwrap().to_owned()
+    };
+    let ours = allowed("/proc/self/status");
+    let mut workers = 0;
+    for task in std::fs::read_dir(format!("/proc/{}/task", gw.pid())).unwrap() {
+        let task = task.unwrap().path();
+        let name = std::fs::read_to_string(task.join("comm")).unwrap_or_default();
+        if name.starts_with("worker-") {
+            workers += 1;
+            let status = task.join("status");
+            assert_eq!(allowed(status.to_str().unwrap()), ours, "{name}");
+        }
+    }
+    let cpus = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(workers, cpus);
+}
+
 #[test]
 fn the_epoll_fallback_is_said_aloud_and_shown() {
     let up = upstream();

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use dbpower_gateway::testing::conformance::{RESPONSES, requests};
+use dbpower_gateway::testing::conformance::{requests, responses};
 
 /// Paths on both sides of every door.
 const PATHS: &[&str] = &[
@@ -55,7 +55,7 @@ pub fn request_heads() -> impl Iterator<Item = Vec<u8>> {
 }
 
 pub fn response_heads() -> impl Iterator<Item = Vec<u8>> {
-    RESPONSES.iter().map(|row| row.bytes.bytes())
+    responses().map(|row| row.bytes.bytes())
 }
 
 /// The bodies of all chunked rows.

@@ -6,6 +6,7 @@ mod requests_fields;
 mod requests_head;
 mod requests_websocket;
 mod responses;
+mod responses_body;
 
 pub use responses::RESPONSES;
 
@@ -208,6 +209,11 @@ pub fn requests() -> impl Iterator<Item = &'static Row> {
         .chain(requests_body::STREAM_ROWS)
 }
 
+/// All responses.
+pub fn responses() -> impl Iterator<Item = &'static ResponseRow> {
+    RESPONSES.iter().chain(responses_body::ROWS)
+}
+
 /// One response as bytes from an upstream, which then closes.
 #[derive(Debug, Clone, Copy)]
 pub struct ResponseRow {
@@ -221,6 +227,8 @@ pub struct ResponseRow {
     pub bytes: Input,
     /// What becomes of it.
     pub outcome: Outcome,
+    /// Why Python's h11 reads the row otherwise by its own design, if it does.
+    pub h11_differs: Option<&'static str>,
 }
 
 /// What becomes of a response.
@@ -256,6 +264,7 @@ impl ResponseRow {
             to_head: false,
             bytes: Input::Fixed(bytes),
             outcome,
+            h11_differs: None,
         }
     }
 
@@ -290,6 +299,11 @@ impl ResponseRow {
 
     const fn built(mut self, build: fn() -> Vec<u8>) -> Self {
         self.bytes = Input::Built(build);
+        self
+    }
+
+    const fn h11_differs(mut self, why: &'static str) -> Self {
+        self.h11_differs = Some(why);
         self
     }
 

@@ -1,4 +1,5 @@
-//! Responses of an upstream. Not our own answers. Invariant: a 502 row is wrong in one way; the upstream closes behind each row.
+//! Responses of an upstream. Not our own answers, and not all framing (`responses_body`). Invariant: a 502 row is wrong in one way;
+//! the upstream closes behind each row.
 
 use super::ResponseRow as Row;
 
@@ -40,7 +41,7 @@ fn head_without_end() -> Vec<u8> {
     out
 }
 
-/// All responses.
+/// Responses by their heads, bodies and interim ones.
 // One row a line, however long: a table is read down its columns.
 #[rustfmt::skip]
 pub const RESPONSES: &[Row] = &[

@@ -1,6 +1,6 @@
-//! Every time limit of the gateway on the simulated clock, with its default: what the client sees, why its connection ends, and that
-//! this happens not before the limit and no later than two ticks after it. Not the limits' settings (`config`). Invariant: nothing
-//! here takes real time.
+//! Every time limit of a worker on the simulated clock: what the client sees, why its connection ends, and that this happens not
+//! before the limit and no later than two ticks after it. Not the limits' settings (`config`), nor `DRAIN_TIMEOUT`, which is the
+//! process's (`gateway`). Invariant: nothing here takes real time.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -80,11 +80,17 @@ const RESPONSE: (&str, u64) = ("RESPONSE_TIMEOUT", 30);
 const ANALYZER: (&str, u64) = ("ANALYZER_RESPONSE_TIMEOUT", 120);
 const READ: (&str, u64) = ("READ_TIMEOUT", 60);
 const WRITE: (&str, u64) = ("WRITE_TIMEOUT", 60);
+/// Two that are an hour by default, which would be a second of ticks here. Each differs from all others.
+const STREAM_IDLE: (&str, u64) = ("STREAM_IDLE_TIMEOUT", 100);
+const TUNNEL_IDLE: (&str, u64) = ("TUNNEL_IDLE_TIMEOUT", 130);
 /// Constants of the worker: for the rest of a body that nobody wants, and until a withheld body is asked for.
 const DISCARD: (&str, u64) = ("", 1);
 const CONTINUE: (&str, u64) = ("", 1);
 
 const GET: &str = "GET /api/v1/open/x HTTP/1.1\r\nHost: a\r\n\r\n";
+/// The handshake of RFC 6455 1.3, and its answer.
+const WEBSOCKET: &str = "GET /api/v1/open/x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+const SWITCHES: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 // One row a line, however long: a table is read down its columns.
 #[rustfmt::skip]
@@ -109,6 +115,8 @@ const ROWS: &[Row] = &[
     row("an answer's body that stops", READ, GET, Says("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc"), EndBehind(200), "upstream_broken"),
     row("an answer's chunk that stops", READ, GET, Says("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc"), EndBehind(200), "upstream_broken"),
     row("an answer until close that stops", READ, GET, Says("HTTP/1.1 200 OK\r\n\r\nabc"), EndBehind(200), "upstream_broken"),
+    row("an event stream that falls silent", STREAM_IDLE, GET, Says("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n"), EndBehind(200), "upstream_broken"),
+    row("a tunnel in which nobody says anything", TUNNEL_IDLE, WEBSOCKET, Says(SWITCHES), EndBehind(101), "idle_timeout"),
     row("a client that does not read", WRITE, GET, Floods, Nothing, "write_timeout"),
     row("a refused body that does not come", DISCARD, "POST /api/v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", Silent, EndBehind(401), "body_abandoned"),
     row("a withheld body that nobody asks for", CONTINUE, "POST /api/v1/open/x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n", Silent, Answer(100), "client_reset"),
@@ -192,7 +200,17 @@ fn check(row: &'static Row) {
     let world = World::begin(1);
     let (name, seconds) = row.limit;
     let defaults = [
-        HANDSHAKE, HEAD, IDLE, BODY, CONNECT, RESPONSE, ANALYZER, READ, WRITE,
+        HANDSHAKE,
+        HEAD,
+        IDLE,
+        BODY,
+        CONNECT,
+        RESPONSE,
+        ANALYZER,
+        READ,
+        WRITE,
+        STREAM_IDLE,
+        TUNNEL_IDLE,
     ];
     let settings = defaults.map(|(name, seconds)| (name, seconds.to_string()));
     let mut settings = settings.to_vec();

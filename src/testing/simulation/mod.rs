@@ -15,7 +15,7 @@
 //! | `skip_the_token`: a request without one goes on | 28 |
 //! | `accept_two_lengths` | 24 |
 //! | `pool_with_bytes_unread`: what came behind an answer is forgotten | 3 |
-//! | `reuse_without_a_look`: the same, while it waits in the socket | REUSE |
+//! | `reuse_without_a_look`: the same, while it waits in the socket | 12 |
 //! | `pool_after_half_a_request` | 13 |
 //! | `retry_a_post` | 224 |
 //! | `resend_after_body_bytes` | 518 |
