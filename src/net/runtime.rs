@@ -25,6 +25,8 @@ pub enum Driver {
 /// Which ring flags the kernel accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RingFlags {
+    /// defer_taskrun and single_issuer (Linux 6.1).
+    Deferred,
     /// coop_taskrun and single_issuer (Linux 6.0).
     Tuned,
     /// coop_taskrun alone (Linux 5.19).
@@ -45,7 +47,10 @@ impl Driver {
     /// One line for the operator at start.
     pub fn describe(self) -> &'static str {
         match self {
-            Self::IoUring(RingFlags::Tuned) => "io_uring (coop_taskrun, single_issuer)",
+            Self::IoUring(RingFlags::Deferred) => "io_uring (defer_taskrun, single_issuer)",
+            Self::IoUring(RingFlags::Tuned) => {
+                "io_uring (coop_taskrun, single_issuer; Linux 6.1 would be faster)"
+            }
             Self::IoUring(RingFlags::Coop) => "io_uring (coop_taskrun; Linux 6.0 would be faster)",
             Self::IoUring(RingFlags::Plain) => {
                 "io_uring (no ring flags; Linux 6.0 is twice as fast)"
@@ -61,6 +66,9 @@ impl Driver {
 fn ring(flags: RingFlags) -> RuntimeBuilder<TimeDriver<IoUringDriver>> {
     let mut builder = io_uring::IoUring::builder();
     match flags {
+        RingFlags::Deferred => {
+            builder.setup_defer_taskrun().setup_single_issuer();
+        }
         RingFlags::Tuned => {
             builder.setup_coop_taskrun().setup_single_issuer();
         }
@@ -80,7 +88,12 @@ pub fn detect() -> Driver {
     if !monoio::utils::detect_uring() {
         return Driver::Epoll;
     }
-    for flags in [RingFlags::Tuned, RingFlags::Coop, RingFlags::Plain] {
+    for flags in [
+        RingFlags::Deferred,
+        RingFlags::Tuned,
+        RingFlags::Coop,
+        RingFlags::Plain,
+    ] {
         let built = std::thread::spawn(move || ring(flags).build().is_ok());
         if built.join().unwrap_or(false) {
             return Driver::IoUring(flags);
@@ -112,9 +125,10 @@ pub fn spawn(task: impl Future<Output = ()> + 'static) {
     drop(monoio::spawn(task));
 }
 
-/// Waits.
+/// Waits. The timer is boxed: it is large and aligned to 128 bytes, and every read and write could have to stand back with one, so
+/// that it would make each future above them kilobytes larger for what hardly ever happens.
 pub async fn sleep_ms(ms: u64) {
-    monoio::time::sleep(Duration::from_millis(ms)).await;
+    Box::pin(monoio::time::sleep(Duration::from_millis(ms))).await;
 }
 
 /// Raises the descriptor limit to its hard limit and returns what holds now.
@@ -156,9 +170,12 @@ impl<F: Future> Future for Caught<F> {
 /// Runs both; ends as soon as `main` ends. `side` may end earlier, its output is then kept.
 ///
 /// Only for two directions of connections that are closed when `side` was cut short: a dropped operation may have taken bytes.
-pub async fn race<M: Future, S: Future>(main: M, side: S) -> (M::Output, Option<S::Output>) {
-    let mut main = std::pin::pin!(main);
-    let mut side = std::pin::pin!(side);
+///
+/// They come pinned: taken by value they would be stored twice, as arguments and as what is polled.
+pub async fn race<M: Future, S: Future>(
+    mut main: Pin<&mut M>,
+    mut side: Pin<&mut S>,
+) -> (M::Output, Option<S::Output>) {
     let mut side_output = None;
     std::future::poll_fn(move |cx| {
         // `main` first: what it tells `side` (through a cell) is heard in the same turn.

@@ -254,7 +254,9 @@ pub(super) async fn connect_with(
 
 async fn open(address: SocketAddr, within_ms: u64) -> io::Result<TcpStream> {
     let opening = TcpStream::connect_addr(address);
-    match monoio::time::timeout(Duration::from_millis(within_ms), opening).await {
+    let opening = monoio::time::timeout(Duration::from_millis(within_ms), opening);
+    // Boxed for the timer in it; see `sleep_ms`.
+    match Box::pin(opening).await {
         Ok(stream) => stream,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::pin::pin;
 use std::rc::Rc;
 
 use super::{
@@ -80,9 +81,9 @@ fn a_race_ends_with_its_main_side_and_keeps_what_the_other_said() {
             sleep_ms(20).await;
             1
         };
-        assert_eq!(race(slow, async { 2 }).await, (1, Some(2)));
+        assert_eq!(race(pin!(slow), pin!(async { 2 })).await, (1, Some(2)));
         let never = std::future::pending::<u8>();
-        assert_eq!(race(async { 1 }, never).await, (1, None));
+        assert_eq!(race(pin!(async { 1 }), pin!(never)).await, (1, None));
         // What the main side tells is heard by the other in the same turn, and so is the other way round.
         let (there, back) = (Cell::new(false), Cell::new(false));
         let main = async {
@@ -94,7 +95,7 @@ fn a_race_ends_with_its_main_side_and_keeps_what_the_other_said() {
             back.set(true);
             told
         };
-        assert_eq!(race(main, side).await, ((), Some(true)));
+        assert_eq!(race(pin!(main), pin!(side)).await, ((), Some(true)));
         assert!(!told_within(&Cell::new(false), sleep_ms(5)).await);
     });
 }
@@ -121,7 +122,7 @@ fn a_read_without_a_deadline_gets_one_from_the_other_half() {
         let ((mut reader, writer), _theirs) = pair().await;
         let waiting = reader.read(Buf::with_capacity(10), u64::MAX);
         let side = async { writer.answer_by(soon(20)) };
-        let ((read, _), _) = race(waiting, side).await;
+        let ((read, _), _) = race(pin!(waiting), pin!(side)).await;
         assert_eq!(read, Err(Broken::TimedOut));
     });
 }
@@ -140,11 +141,11 @@ fn a_read_that_stands_back_keeps_the_deadline_of_the_other_half() {
         let both = async {
             let waiting = reader.read(Buf::with_capacity(10), u64::MAX);
             let side = async { writer.answer_by(soon(20)) };
-            let ((read, _), _) = race(waiting, side).await;
+            let ((read, _), _) = race(pin!(waiting), pin!(side)).await;
             assert_eq!(read, Err(Broken::TimedOut));
             told.set(true);
         };
-        let (ended, _) = race(told_within(&told, sleep_ms(5_000)), both).await;
+        let (ended, _) = race(pin!(told_within(&told, sleep_ms(5_000))), pin!(both)).await;
         assert!(ended, "the deadline was lost");
     });
 }

@@ -9,6 +9,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -359,7 +360,7 @@ fn a_dropped_read_makes_the_rest_unreadable_and_harms_no_write() {
             .await;
             {
                 let read = reader.read(Buf::with_capacity(64), soon(5_000));
-                let _ = super::race(super::sleep_ms(20), read).await;
+                let _ = super::race(pin!(super::sleep_ms(20)), pin!(read)).await;
             }
             assert_eq!(say(&mut writer, b"word").await, Ok(()));
             assert_eq!(&peer.join().expect("a peer"), b"word");

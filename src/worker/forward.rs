@@ -3,6 +3,8 @@
 //! twice; an upstream connection goes back to the pool only after a complete answer with nothing unread; once the client's
 //! head is out, a failure shows as a broken message and never as a complete one.
 
+use std::pin::pin;
+
 use super::answer::Done;
 use super::connection::Client;
 use super::decide::Exchange;
@@ -146,20 +148,22 @@ async fn attempt<S: Stream>(
     }
     let withheld = exchange.withheld && client.inbox.is_empty() && exchange.body.moved() == 0;
     let progress = Progress::with_upload(withheld);
-    let upload = upload(
-        (&mut client.reader, &mut upstream.writer),
-        std::mem::take(&mut client.inbox),
-        &mut exchange.body,
-        Pace {
-            read_ms: times.body,
-            write_ms: response_ms,
-        },
-        &progress,
-        shard,
-    );
-    let io = (&mut upstream.reader, &mut client.writer, None);
-    let download = download(io, &exchange.facts, &progress, asked, shard);
-    let (ended, uploaded) = race(download, upload).await;
+    let (ended, uploaded) = {
+        let upload = pin!(upload(
+            (&mut client.reader, &mut upstream.writer),
+            std::mem::take(&mut client.inbox),
+            &mut exchange.body,
+            Pace {
+                read_ms: times.body,
+                write_ms: response_ms,
+            },
+            &progress,
+            shard,
+        ));
+        let io = (&mut upstream.reader, &mut client.writer, None);
+        let download = pin!(download(io, &exchange.facts, &progress, asked, shard));
+        race(download, upload).await
+    };
     match uploaded {
         Some((Ok(()), inbox)) => {
             client.inbox = inbox;

@@ -265,13 +265,13 @@ impl<S: Stream> Shard<S> {
 
     /// Writes the access line.
     pub(super) fn log(&self, done: Done) {
-        let micros = done.facts.micros(S::now_ns());
         let Done {
-            facts,
+            mut facts,
             status,
             keep,
         } = done;
-        if let Some(draft) = facts.draft {
+        if let Some(draft) = facts.draft.take() {
+            let micros = facts.micros(S::now_ns());
             let route = self.route_label(facts.route);
             let closed = keep.err().map(CloseReason::label);
             // 499 is what operators know from nginx for a client that left before its answer.
