@@ -386,3 +386,27 @@ fn g23_without_a_store_each_of_three_nodes_does_as_the_policy_says() {
         }
     }
 }
+
+#[test]
+fn while_calls_are_paced_a_core_refuses_by_itself() {
+    let server = Server::start();
+    let mut shared = Shared::new(&server, limits(600, 0, 0), SECOND);
+    let who = org_only();
+    for nth in 1..=600 {
+        assert!(shared.ask(who, 1).is_ok(), "{nth}");
+    }
+    // A token comes every 100 ms; after five refusals in a row calls are 250 ms apart.
+    for nth in 1..=4 {
+        assert!(shared.ask(who, 1).is_err(), "{nth}");
+        shared.now += 100 * MS;
+        assert!(shared.ask(who, 1).is_ok(), "{nth}");
+    }
+    assert!(shared.ask(who, 1).is_err());
+    shared.now += 250 * MS;
+    assert!(shared.ask(who, 1).is_ok());
+    let (now, org) = (shared.now, who.org.map(OrgKey::new));
+    let outcome = shared.core.request(org, None, 1, &|| now);
+    assert!(outcome.is_err(), "the control thread would be asked");
+    shared.now += 250 * MS;
+    assert!(shared.ask(who, 1).is_ok());
+}

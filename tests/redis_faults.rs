@@ -429,3 +429,25 @@ fn a_node_paused_for_longer_than_its_lease() {
     assert!(late <= 2, "{late} of {held} were spent after their lease");
     waits_were_short(&other);
 }
+
+#[test]
+fn a_gateway_that_stood_still_while_a_request_waited() {
+    let stage = Stage::new();
+    let gw = stage.plan(60).start();
+    shows(&gw, true);
+    for org in 1..=10 {
+        stage.server.signal("STOP");
+        let status = std::thread::scope(|scope| {
+            let asked = scope.spawn(|| ask(&gw, org));
+            // Long enough for the question to be put, mostly; too short for Redis to be found away.
+            support::pause(Duration::from_millis(15));
+            gw.signal(Signal::STOP);
+            stage.server.signal("CONT");
+            support::pause(Duration::from_millis(250));
+            gw.signal(Signal::CONT);
+            asked.join().unwrap()
+        });
+        // The reply has been there since long before anybody could look.
+        assert_eq!(status, 200, "{org}");
+    }
+}

@@ -2,6 +2,7 @@
 //! tells the method.
 
 mod abuse;
+mod accuracy;
 mod attacks;
 mod generator;
 mod idle;
@@ -36,6 +37,8 @@ enum Command {
     Floor(session::Options),
     /// What others wait for while clients of bad will are at work.
     Abuse(abuse::Options),
+    /// Whether limits hold over several gateways on one Redis, at which price, and what other ways of doing it let through.
+    Accuracy(accuracy::Options),
     /// Memory of idle keep-alive connections.
     Idle(idle::Options),
     /// Which gateways are installed, and how to install the others.
@@ -79,6 +82,7 @@ fn main() -> std::io::Result<()> {
         Some(Command::Peers(options)) => session::peers(&options),
         Some(Command::Floor(options)) => session::floor(&options),
         Some(Command::Abuse(options)) => abuse::run(&options),
+        Some(Command::Accuracy(options)) => accuracy::run(&options),
         Some(Command::Idle(options)) => idle::run(&options),
         Some(Command::List) => session::list(),
         Some(Command::Instructions(options)) => instructions::run(&options),

@@ -7,6 +7,7 @@ mod child;
 mod connection;
 mod drive;
 mod record;
+mod replay;
 mod requests;
 mod schedule;
 #[cfg(test)]
@@ -21,8 +22,9 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use child::Generator;
 pub(crate) use record::{Failure, Outcome, QUANTILES};
+pub(crate) use replay::{replay, requests_of};
 use requests::Requests;
-pub(crate) use requests::token;
+pub(crate) use requests::{admin_token, token};
 pub(crate) use transport::{SERVER_NAME, Secure};
 
 /// Secret of all tokens of a run; 32 bytes or more, as HS256 wants it.

@@ -34,11 +34,11 @@ impl Requests {
         let first = load.first_key;
         let made = if load.users > 1 {
             (0..load.users.min(KEYS_MAX))
-                .map(|user| signed(&settings, first, first + 100 + user, expires))
+                .map(|user| signed(&settings, first, (first + 100 + user, "user"), expires))
                 .collect::<io::Result<_>>()?
         } else {
             (first..first + load.keys.clamp(1, KEYS_MAX))
-                .map(|key| signed(&settings, key, key + 100, expires))
+                .map(|key| signed(&settings, key, (key + 100, "user"), expires))
                 .collect::<io::Result<_>>()?
         };
         let method = if load.upload_bytes == 0 {
@@ -136,19 +136,24 @@ fn mixed(turn: u64) -> u64 {
 
 /// A token of organization `key`, as the backend would make it; `expires` in seconds since 1970.
 pub(crate) fn token(key: u64, expires: u64) -> io::Result<String> {
-    signed(&settings()?, key, key + 100, expires)
+    signed(&settings()?, key, (key + 100, "user"), expires)
+}
+
+/// A token of somebody who may reset limits.
+pub(crate) fn admin_token(expires: u64) -> io::Result<String> {
+    signed(&settings()?, 1, (101, "admin"), expires)
 }
 
 fn signed(
     settings: &identity::Settings,
     organization: u64,
-    user: u64,
+    (user, role): (u64, &str),
     expires: u64,
 ) -> io::Result<String> {
     let mut claims = serde_json::Map::new();
     claims.insert("organization_id".into(), organization.into());
     claims.insert("user_id".into(), user.into());
-    claims.insert("role".into(), "user".into());
+    claims.insert("role".into(), role.into());
     claims.insert("exp".into(), expires.into());
     identity::mint(settings, claims).map_err(io::Error::other)
 }

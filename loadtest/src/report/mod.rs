@@ -2,6 +2,7 @@
 //! are made from what stands in the JSON alone, so that an old run can be drawn anew.
 
 mod html;
+mod lines;
 mod machine;
 mod markdown;
 mod svg;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::measure::Round;
 use crate::target::Cores;
+pub(crate) use lines::{Line, lines};
 pub(crate) use machine::Machine;
 pub(crate) use markdown::{table, targets_table};
 

@@ -22,7 +22,7 @@ pub(crate) struct Curve<'a> {
 
 /// Rows' colours are `--c0` to `--c7` of the page, which knows light and dark.
 pub(crate) const COLOURS: usize = 8;
-const WIDTH: f64 = 560.0;
+pub(super) const WIDTH: f64 = 560.0;
 const ROW: f64 = 26.0;
 const NAME_WIDTH: f64 = 235.0;
 const LABEL_WIDTH: f64 = 70.0;
@@ -157,7 +157,7 @@ fn micros_name(exponent: f64) -> String {
     }
 }
 
-fn open(title: &str, height: f64) -> String {
+pub(super) fn open(title: &str, height: f64) -> String {
     let title = escape(title);
     format!("<svg role=\"img\" viewBox=\"0 0 {WIDTH:.0} {height:.0}\"><title>{title}</title>")
 }

@@ -5,7 +5,7 @@ mod rows;
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -172,7 +172,21 @@ fn present(options: &Options, names: &[&str]) -> (Vec<&'static Target>, Vec<Abse
     (found, absent)
 }
 
-fn start_origin(
+/// A redis-server of the harness's own, which keeps nothing.
+pub(crate) fn start_redis(
+    program: &Path,
+    core: Option<usize>,
+    work: &Path,
+) -> io::Result<(Process, u16)> {
+    let port = free_port()?;
+    let mut command = Command::new(program);
+    command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
+    command.args(["--save", "", "--appendonly", "no"]);
+    let process = Process::start(&command, core, port, Output::Complaints(work))?;
+    Ok((process, port))
+}
+
+pub(crate) fn start_origin(
     tools: &Tools,
     core: Option<usize>,
     port: u16,

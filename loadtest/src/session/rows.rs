@@ -4,7 +4,6 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
@@ -242,13 +241,7 @@ impl Session<'_> {
         let Some(program) = self.redis.as_ref().filter(|_| wanted) else {
             return Ok(None);
         };
-        let port = free_port()?;
-        let mut command = Command::new(program);
-        command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
-        command.args(["--save", "", "--appendonly", "no"]);
         let work = self.tools.work.join(format!("{row}-redis"));
-        let core = Some(self.cores.generator);
-        let process = Process::start(&command, core, port, Output::Complaints(&work))?;
-        Ok(Some((process, port)))
+        super::start_redis(program, Some(self.cores.generator), &work).map(Some)
     }
 }

@@ -99,10 +99,16 @@ impl<R> Exchange<R> {
             slot.grant(rest, ends, terms::low_water(&site.rate, self.rtt_ns));
         }
         site.held_then = slot.held(now).all;
-        // A block is cached by itself, and its end is judged by the bucket.
-        let denied = if refused && reply.block_ms == 0 {
+        let paced = site.paced_until(now);
+        let denied = if reply.block_ms > 0 {
+            // A block is cached by itself, and its end is judged by the bucket.
+            0
+        } else if refused {
             let soon = now + (reply.soon_ms * MS).min(DENY_NS_MAX);
-            soon.max(site.paced_until(now))
+            soon.max(paced)
+        } else if site.held_then == 0 {
+            // Nothing is left here and no call is made before then: cores refuse by themselves, and need not ask this thread.
+            paced
         } else {
             0
         };
