@@ -11,7 +11,8 @@ pub(super) struct Word {
     pub(super) pool: u32,
     /// Tokens in core slices, counted in full until the slice settles: too high is safe, too low is not.
     pub(super) lent: u32,
-    /// Grows when the slot changes its owner, so that nobody takes from a stranger's bucket.
+    /// Grows when the slot changes its owner, when a lease ends and when the store takes tokens back: nobody takes from a stranger's
+    /// bucket, and no slice settles into a pool that is another than the one it came from.
     pub(super) generation: u16,
 }
 

@@ -167,7 +167,10 @@ impl Link {
             .arg("MATCH")
             .arg("rl:{*")
             .arg("COUNT")
-            .arg(500);
+            .arg(500)
+            // A key of another kind under our names would fail its whole batch, again and again.
+            .arg("TYPE")
+            .arg("hash");
         self.value(&command).await
     }
 

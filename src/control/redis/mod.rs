@@ -1,5 +1,5 @@
 //! The exchange of leases with Redis: what workers and own endpoints ask, the connection, and the channel between nodes. Not the
-//! arithmetic (`limit::Exchange`). Invariants: one task owns the exchange; whoever asks is answered within `CALL_MAX` and a tick,
+//! arithmetic (`limit::Exchange`). Invariants: one task owns the exchange; whoever asks is answered within twice `CALL_MAX` and a tick,
 //! whatever Redis does; each change between connected and away is one line in the log, with its reason.
 
 mod channel;

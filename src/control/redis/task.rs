@@ -32,8 +32,8 @@ enum Event {
     Limits((u64, u32, u32, u64)),
     /// The other nodes have had the time to report what they have spent of a key.
     Reported(Key),
-    /// Whether every bucket of the store was reset.
-    Wiped(bool),
+    /// Where in the scan the reset of every bucket had to stop; `None`: it was made.
+    Wiped(Option<u64>),
 }
 
 /// Everything the task owns.
@@ -52,8 +52,8 @@ struct Task {
     nodes: u32,
     /// Who asks for a key's level while the other nodes report: one exchange per key serves them all.
     infos: HashMap<Key, Vec<oneshot::Sender<Verdict>>>,
-    /// All buckets are to be reset as soon as the store can be reached.
-    wipes: bool,
+    /// All buckets are to be reset as soon as the store can be reached, from this place in its scan on.
+    wipes: Option<u64>,
     /// What the other nodes say; heard on a connection of its own.
     channel: tokio::task::JoinHandle<()>,
     news: mpsc::Sender<News>,
@@ -98,7 +98,7 @@ pub(super) async fn run(
         events,
         told: None,
         infos: HashMap::new(),
-        wipes: false,
+        wipes: None,
         channel: listener,
         news,
         introduced: false,
@@ -186,7 +186,7 @@ impl Task {
                 self.say_away(why);
                 self.seek(AGAIN);
             }
-            Event::Nodes(Ok(nodes)) => self.nodes = nodes.max(self.store.nodes_min),
+            Event::Nodes(Ok(nodes)) => self.count_nodes(nodes),
             Event::Nodes(Err(why)) => self.lose(why),
             Event::Limits((version, rpm, burst, block_ms)) => {
                 self.store.node.put_limits(version, rpm, burst, block_ms);
@@ -196,7 +196,7 @@ impl Task {
                     self.exchange.watch(&key, reply, (self.clock_ns)());
                 }
             }
-            Event::Wiped(done) => self.wipes |= !done,
+            Event::Wiped(stopped) => self.wipes = self.wipes.or(stopped),
         }
     }
 
@@ -222,8 +222,13 @@ impl Task {
         }
     }
 
-    fn find(&mut self, link: Link, nodes: u32) {
+    fn count_nodes(&mut self, nodes: u32) {
         self.nodes = nodes.max(self.store.nodes_min);
+        self.exchange.put_nodes(self.nodes);
+    }
+
+    fn find(&mut self, link: Link, nodes: u32) {
+        self.count_nodes(nodes);
         if !self.introduced {
             // The others ask what the limits are now; a missed message costs until their next call of a key that knows.
             self.introduced = true;
@@ -234,8 +239,9 @@ impl Task {
         self.exchange.put_back();
         self.state.put_redis(true);
         self.told = None;
-        if std::mem::take(&mut self.wipes) {
-            self.wipe(None);
+        // Another server's keys may stand elsewhere in the scan.
+        if self.wipes.take().is_some() {
+            self.wipe(0, None);
         }
         tracing::info!(nodes = self.nodes, "Redis is connected: limits are shared");
     }
@@ -266,9 +272,9 @@ impl Task {
         let Some(link) = self.link.clone() else {
             return;
         };
-        // A reset of all keys that failed half-way is made again.
-        if std::mem::take(&mut self.wipes) {
-            self.wipe(None);
+        // A reset of all keys that failed half-way goes on where it failed: from the start it would fill buckets again and again.
+        if let Some(cursor) = self.wipes.take() {
+            self.wipe(cursor, None);
         }
         let (events, site) = (self.events.clone(), Arc::clone(&self.site));
         tokio::spawn(async move {
@@ -330,17 +336,17 @@ impl Task {
     /// Every bucket, of this node at once; those of the store as soon as it can be reached.
     fn reset_all(&mut self, done: oneshot::Sender<()>) {
         if self.store.cluster || self.link.is_none() {
-            self.wipes = !self.store.cluster;
+            self.wipes = (!self.store.cluster).then_some(0);
             self.exchange.reset_known();
             let _ = done.send(());
             return;
         }
         self.exchange.reset_elsewhere(None);
-        self.wipe(Some(done));
+        self.wipe(0, Some(done));
     }
 
     /// Every bucket of the store, some at a time.
-    fn wipe(&self, done: Option<oneshot::Sender<()>>) {
+    fn wipe(&self, cursor: u64, done: Option<oneshot::Sender<()>>) {
         let Some(link) = self.link.clone() else {
             return;
         };
@@ -348,8 +354,8 @@ impl Task {
         let (sha, events) = (Arc::clone(&self.sha), self.events.clone());
         let start = (self.clock_ns)();
         tokio::spawn(async move {
-            let wiped = wipe(&link, (&site, start), &sha, limits).await;
-            let _ = events.send(Event::Wiped(wiped.is_ok()));
+            let stopped = wipe(&link, cursor, (&site, start), &sha, limits).await;
+            let _ = events.send(Event::Wiped(stopped));
             if let Some(done) = done {
                 let _ = done.send(());
             }
@@ -358,24 +364,30 @@ impl Task {
     }
 }
 
-/// Resets what a scan finds. The numbers grow with every batch, so that no call of this site is taken for a repeated one.
+/// Resets what a scan finds from `cursor` on; where it had to stop, if it did not come to its end. The numbers grow with every batch,
+/// so that no call of this site is taken for a repeated one.
 async fn wipe(
     link: &Link,
+    mut cursor: u64,
     (site, start): (&str, u64),
     sha: &str,
     limits: (u64, u32, u32, u64),
-) -> Result<(), Reason> {
-    let mut cursor = 0;
+) -> Option<u64> {
     for turn in 0.. {
-        let (next, keys) = link.clone().scan(cursor).await?;
+        let Ok((next, keys)) = link.clone().scan(cursor).await else {
+            return Some(cursor);
+        };
         let number = (site, start + turn);
-        link.clone().reset(&keys, number, sha, limits).await?;
+        let reset = link.clone().reset(&keys, number, sha, limits).await;
+        if reset.is_err() {
+            return Some(cursor);
+        }
         cursor = next;
         if cursor == 0 {
             break;
         }
     }
-    Ok(())
+    None
 }
 
 /// The script's name at the server.

@@ -14,14 +14,16 @@ const WAIT_NS: u64 = 50_000_000;
 
 impl<R> Exchange<R> {
     /// The calls to be sent now, of those who wait, then of timers that have gone off and of what is owed. At most `max` are under way at
-    /// once, and half of that for those that nobody waits for: more would time out behind each other.
+    /// once, and half of that for those that nobody waits for: more would time out behind each other. An eighth is theirs always.
     pub fn calls(&mut self, now: u64, max: usize) -> Vec<Call> {
         if self.away {
             return Vec::new();
         }
         self.wake(now);
         let mut calls = Vec::new();
-        while self.flying < max
+        // Debts are paid also when requests could use every call: what owes keeps its slot from others.
+        let kept = self.later.len().min(max / 8);
+        while self.flying < max - kept
             && let Some(hash) = self.ready.pop_front()
         {
             let site = self.sites.get_mut(&hash);
@@ -33,7 +35,8 @@ impl<R> Exchange<R> {
                 calls.extend(self.build(hash, now));
             }
         }
-        while self.flying < max / 2
+        let most = (self.flying + kept).clamp(max / 2, max);
+        while self.flying < most
             && let Some(hash) = self.later.pop_front()
         {
             let site = self.sites.get_mut(&hash);
@@ -64,7 +67,11 @@ impl<R> Exchange<R> {
         let site = self.sites.get(&hash).filter(|_| judged);
         let done = site.is_some_and(|site| site.waiting.is_empty() && site.watchers.is_empty());
         if done {
-            self.mark_later(hash);
+            // Otherwise nothing is left to be said, and its timers go on.
+            if self.owes(hash) {
+                self.mark_later(hash);
+            }
+            self.schedule(hash, now);
             self.forget_slotless(hash);
         }
         done

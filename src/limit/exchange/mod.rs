@@ -1,7 +1,8 @@
 //! A node's side of the exchange with the store: who waits for tokens, what is leased ahead, reported, closed and given back, and
 //! what is done while the store is away. One value, told the time; it sends nothing itself, knows no connection and no thread.
 //! Invariants: what this node may spend is at most what the store counts as out for it; at most one call per key is in flight; a
-//! request that asks is answered by the reply to its call, or as soon as the store is known to be away.
+//! request that asks is answered by the reply to its call, as soon as the store is known to be away, or when no call could be sent
+//! for 50 ms.
 //!
 //! For every key and every t seconds all cores of all nodes together admit at most C + L*t/60 tokens. Let H be the tokens that somebody
 //! may still spend: in slots, in slices, in replies under way. The store keeps level + out <= C, and out counts every granted token
@@ -93,7 +94,7 @@ pub struct Traffic {
     pub repeated: u64,
     /// Replies that said "short while leases are out".
     pub short: u64,
-    /// Tokens granted, given back, and left when their lease ended.
+    /// Tokens granted.
     pub granted: u64,
     /// Tokens given back.
     pub returned: u64,
@@ -190,7 +191,16 @@ impl<R> Exchange<R> {
         if let Some(reply) = reply {
             self.answers.push((reply, verdict));
         }
+        if !self.away && self.owes(hash) {
+            self.mark_later(hash);
+        }
         self.forget_slotless(hash);
+    }
+
+    /// The store has yet to be told something of the key that nobody waits for.
+    fn owes(&self, hash: Hash) -> bool {
+        let site = self.sites.get(&hash);
+        site.is_some_and(|site| site.owed > 0 || site.reset)
     }
 
     /// What can be said without a call.

@@ -23,14 +23,15 @@ impl<R> Exchange<R> {
         self.flying = 0;
         self.ready.clear();
         self.later.clear();
-        self.nodes = nodes.max(1);
+        self.put_nodes(nodes);
         let hashes: Vec<Hash> = self.sites.keys().copied().collect();
         for hash in hashes {
             let Some(site) = self.sites.get_mut(&hash) else {
                 continue;
             };
             let flight = site.flight.take();
-            let timed = std::mem::take(&mut site.is_later) || flight.is_some();
+            // One that is ready may have had its timer taken, too.
+            let timed = std::mem::take(&mut site.is_later) || site.is_ready || flight.is_some();
             site.is_ready = false;
             self.traffic.lost += u64::from(flight.is_some());
             let (mut waiters, mut watchers) = (Vec::new(), std::mem::take(&mut site.watchers));
@@ -57,6 +58,11 @@ impl<R> Exchange<R> {
             }
             self.forget_slotless(hash);
         }
+    }
+
+    /// So many nodes share each limit now: also while the store is there, for it may be too busy to be asked in time.
+    pub fn put_nodes(&mut self, nodes: u32) {
+        self.nodes = nodes.max(1);
     }
 
     /// The store answers again: what is owed is paid, and every key goes back to its leases.

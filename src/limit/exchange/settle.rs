@@ -41,6 +41,9 @@ impl<R> Exchange<R> {
         self.traffic.returned += u64::from(flight.ret);
         site.owed = site.owed.saturating_sub(flight.owed);
         site.epoch = reply.epoch.clone();
+        // Of a time when the store could not be asked soon enough: what it has said now is newer, and a share that went on filling
+        // beside the store's bucket would be a second one.
+        site.share = None;
         self.waiting -= flight.waiters.len();
         self.apply(id.hash, flight, reply, now);
         self.follow_up(id.hash, now);

@@ -43,7 +43,6 @@ pub(super) struct Site<R> {
     /// None: the table is full of keys in use; such a key holds nothing and is forgotten after its call.
     pub(super) slot: Option<u32>,
     pub(super) epoch: Box<str>,
-    /// The node was told something of the key in this epoch.
     pub(super) waiting: VecDeque<Waiter<R>>,
     /// Who only wants to know the level.
     pub(super) watchers: Vec<R>,

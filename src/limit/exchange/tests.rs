@@ -262,3 +262,56 @@ fn a_cold_request_asks_for_both_of_its_keys_at_once() {
     // One pipeline, so the two waits are one.
     assert_eq!(exchange.calls(MS, 512).len(), 2);
 }
+
+/// `key` is asked for while other calls, as many as may be, are under way for too long: what it is told, and whether that left something
+/// to be said to the store.
+fn judged_unasked(
+    exchange: &mut Exchange<u32>,
+    key: &Key,
+    others: u32,
+    now: u64,
+) -> (Verdict, Vec<Call>) {
+    for n in others..others + 2 {
+        exchange.ask(&org(n), 1, Some(n), now);
+    }
+    let calls = exchange.calls(now, 2);
+    assert_eq!(calls.len(), 2);
+    exchange.ask(key, 1, Some(0), now);
+    let late = now + 60 * MS;
+    for call in calls {
+        exchange.reply(call.id, &granted(1, 0), late);
+    }
+    let _ = exchange.answers();
+    let left = exchange.calls(late, 2);
+    let mut answers = exchange.answers();
+    assert_eq!(answers.len(), 1);
+    (answers.remove(0).1, left)
+}
+
+#[test]
+fn a_request_that_a_busy_store_is_not_asked_for_gets_this_nodes_share_of_what_is_known_then() {
+    let mut exchange = exchange(OnOutage::Share, 100);
+    exchange.put_nodes(3);
+    let key = org(1);
+    let (verdict, mut debts) = judged_unasked(&mut exchange, &key, 10, MS);
+    // Of a bucket that nobody knows; what is told is what all nodes together would have left.
+    assert_eq!(verdict.tokens(), Some((SETTINGS.rpm / 3 - 1) * 3));
+    let debt = debts.remove(0);
+    assert_eq!((&*debt.key, &*debt.arguments[5]), (&*key.store_name(), "1"));
+    exchange.reply(debt.id, &granted(0, 0), 70 * MS);
+    // Half of it is left, the store has said since.
+    let (verdict, _) = judged_unasked(&mut exchange, &key, 20, 80 * MS);
+    let left = verdict.tokens().unwrap();
+    assert!((2_900..3_100).contains(&left), "{left} left");
+}
+
+#[test]
+fn a_key_that_was_refused_without_a_call_leaves_nothing_to_be_done() {
+    let mut exchange = exchange(OnOutage::Closed, 100);
+    for round in 0..50 {
+        let now = (1 + 100 * round) * MS;
+        let (verdict, left) = judged_unasked(&mut exchange, &org(1), 10, now);
+        assert_eq!(verdict.tokens(), None);
+        assert!(left.is_empty() && exchange.later.is_empty());
+    }
+}
