@@ -43,11 +43,22 @@ impl From<SocketAddr> for Address {
 impl Snapshot {
     /// A snapshot with addresses that were not probed yet.
     pub fn new(rules: Arc<Rules>, addresses: Vec<Vec<SocketAddr>>) -> Self {
-        let unprobed = |set: Vec<SocketAddr>| set.into_iter().map(Address::from).collect();
-        Self {
-            rules,
-            addresses: addresses.into_iter().map(unprobed).collect(),
-        }
+        let services = &rules.config.services;
+        let unprobed = |(service, set): (usize, Vec<SocketAddr>)| {
+            // Which URL an address is of decides whose certificate it must show.
+            let url = |at: SocketAddr| {
+                let urls = services.get(service).map(|service| &service.endpoints);
+                let mut urls = urls.into_iter().flatten();
+                urls.position(|url| url.literal() == Some(at)).unwrap_or(0)
+            };
+            let address = |at| Address {
+                url: url(at),
+                ..Address::from(at)
+            };
+            set.into_iter().map(address).collect()
+        };
+        let addresses = addresses.into_iter().enumerate().map(unprobed).collect();
+        Self { rules, addresses }
     }
 
     /// How an address of a service is spoken to over TLS; `None`: the service speaks plain HTTP.

@@ -55,7 +55,7 @@ pub enum Name {
 }
 
 impl Name {
-    /// The kind of a field name. Case-free; in `X-…` names and `True-Client-IP` a `_` counts as `-`, because a CGI-like
+    /// The kind of a field name. Case-free; in `X-…` names, `True-Client-IP` and `Client-Cert…` a `_` counts as `-`, because a CGI-like
     /// upstream reads `X_User_ID` and `X-User-ID` as the same variable.
     #[must_use]
     #[inline]

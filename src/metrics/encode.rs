@@ -275,7 +275,7 @@ impl Snapshot {
         }
         let mut family = page.family(
             "limit_levels",
-            "Keys judged: in a core's slice, at the node's bucket, at a bucket that keys share, by Redis after a wait, by a known refusal.",
+            "Keys charged in a core's slice, at the node's bucket or at one that keys share; judged by Redis after a wait; refused by a known refusal.",
             None,
             MetricType::Counter,
         )?;

@@ -1,6 +1,6 @@
 //! Drivers, threads and tasks: how a worker's runtime is built and what it may do beside sockets. Invariant: an io_uring
-//! worker has a ring that was made on its own thread (single issuer), with cooperative task running; the default ring costs
-//! twice the CPU per request.
+//! worker has a ring that was made on its own thread (single issuer), whose completions run when the worker waits for them (before
+//! Linux 6.1: when it calls the kernel); the default ring costs twice the CPU per request.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -51,9 +51,9 @@ impl Driver {
             Self::IoUring(RingFlags::Tuned) => {
                 "io_uring (coop_taskrun, single_issuer; Linux 6.1 would be faster)"
             }
-            Self::IoUring(RingFlags::Coop) => "io_uring (coop_taskrun; Linux 6.0 would be faster)",
+            Self::IoUring(RingFlags::Coop) => "io_uring (coop_taskrun; Linux 6.1 would be faster)",
             Self::IoUring(RingFlags::Plain) => {
-                "io_uring (no ring flags; Linux 6.0 is twice as fast)"
+                "io_uring (no ring flags; Linux 6.1 is twice as fast)"
             }
             Self::Epoll => {
                 "epoll: io_uring is not available (old kernel, a container's seccomp profile, or \

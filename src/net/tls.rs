@@ -188,7 +188,9 @@ impl Session {
         }
         // What a client's first flight carries behind its handshake is read later.
         core.starved = core.incoming.is_empty();
-        if let Some([first, ..]) = core.state().peer_certificates() {
+        // What a service has shown is checked and told to nobody.
+        if let (Side::Server(_), Some([first, ..])) = (&core.side, core.state().peer_certificates())
+        {
             let _ = self.proved.set(Box::new(Proved::of(first)));
         }
         self.open.set(true);
