@@ -160,7 +160,7 @@ pub struct Checks {
     pub presence: Arc<Presence>,
 }
 
-/// DESIGN section 3, "A request's way": each step's refusal is final. `C` is read afresh for each limit: a slice's tokens end
+/// DESIGN section 3, "A request's way": each step's refusal is final. `C` is read afresh for the peek and for the charge: a slice's tokens end
 /// at a moment, and a tick's time is too old for that.
 ///
 /// # Errors

@@ -216,10 +216,12 @@ impl<S: Stream> Shard<S> {
         let mut mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^= mixed >> 31;
-        for shift in (0..16).rev() {
-            let nibble = usize::try_from((mixed >> (shift * 4)) & 15).unwrap_or(0);
-            out.push(HEX[nibble]);
-        }
+        let bytes = mixed.to_be_bytes();
+        let digit = |at: usize| {
+            let byte = bytes[at / 2];
+            HEX[usize::from(if at % 2 == 0 { byte >> 4 } else { byte & 15 })]
+        };
+        out.extend_from_slice(&std::array::from_fn::<u8, 16, _>(digit));
     }
 
     /// Sends what nobody waits for. A full mailbox costs a wait later, or a charge: the exchange is drowning anyway.

@@ -106,6 +106,7 @@ impl Core {
         let cost = cost.max(1);
         let ip = ip.filter(|_| self.node.settings.per_ip);
         let org = org.filter(|_| self.node.settings.per_org);
+        // Read here and not before: a slice's tokens end at a moment. Both keys are taken within a microsecond of it.
         let now = clock();
         let ip_hash = ip.map(|ip| (Kind::Ip, self.ip_hash(ip)));
         let org_hash = org.map(|org| (Kind::Org, self.node.hasher.org(org)));
@@ -116,15 +117,15 @@ impl Core {
             Some((kind, hash)) => self.unrefused(kind, hash, cost, now)?,
             None => None,
         };
-        let ip_left = ip_hash.map(|(kind, hash)| self.charge_leased(kind, hash, cost, clock));
+        let ip_left = ip_hash.map(|(kind, hash)| self.charge_leased(kind, hash, cost, now));
         let short = ip_left == Some(None);
         let org_left = match org_hash {
             // Taken only when the address is certain; asked for at the same time if it would be missing as well.
             Some(_) if short => match org_found {
-                Some(found) if self.affords_here(&found, cost, clock()) => Some(Leg::Open),
+                Some(found) if self.affords_here(&found, cost, now) => Some(Leg::Open),
                 Some(_) | None => Some(Leg::Asked),
             },
-            Some((kind, hash)) => Some(self.leg(kind, hash, cost, clock)),
+            Some((kind, hash)) => Some(self.leg(kind, hash, cost, now)),
             None => None,
         };
         let ip_slice = ip_left.flatten().map_or(0, |charge| charge.slice);
@@ -159,7 +160,7 @@ impl Core {
             let refused = self.hear(leg, org, Kind::Org);
             if refused.is_ok() && *leg == Leg::Open {
                 let hash = self.node.hasher.org(OrgKey::new(text));
-                *leg = self.leg(Kind::Org, hash, claim.cost, clock);
+                *leg = self.leg(Kind::Org, hash, claim.cost, clock());
             }
             if let Err(refusal) = refused {
                 self.give_back_here(&claim);
@@ -207,8 +208,8 @@ impl Core {
         Ok(())
     }
 
-    fn leg(&mut self, kind: Kind, hash: Hash, cost: u32, clock: &impl Fn() -> u64) -> Leg {
-        Leg::of(self.charge_leased(kind, hash, cost, clock))
+    fn leg(&mut self, kind: Kind, hash: Hash, cost: u32, now: u64) -> Leg {
+        Leg::of(self.charge_leased(kind, hash, cost, now))
     }
 
     fn hear(&mut self, leg: &mut Leg, verdict: Option<Verdict>, kind: Kind) -> Result<(), Refusal> {
@@ -298,16 +299,9 @@ impl Core {
     }
 
     /// Takes `cost` from the slice or the pool; None: neither has it.
-    fn charge_leased(
-        &mut self,
-        kind: Kind,
-        hash: Hash,
-        cost: u32,
-        clock: &impl Fn() -> u64,
-    ) -> Option<Charge> {
+    fn charge_leased(&mut self, kind: Kind, hash: Hash, cost: u32, now: u64) -> Option<Charge> {
         loop {
             let found = self.own_leased(kind, hash)?;
-            let now = clock();
             let demand = self.entry(&found).map_or(0, |entry| entry.count(now));
             let charge = self.charge_leased_slice(&found, cost, now);
             if charge.is_some() {
