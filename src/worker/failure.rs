@@ -118,7 +118,7 @@ impl Failure {
     }
 
     /// Whether a request whose connection died before the first byte of an answer may be sent once more: a pooled connection that
-    /// its peer closed meanwhile (RUNTIME "Upstream pool"), or an endpoint that went down where there is another one. Where a byte of
+    /// its peer closed meanwhile, or an endpoint that went down where there is another one. Where a byte of
     /// the request may have been read, only if sending it twice does nothing twice (RFC 9110 9.2.2).
     pub(super) fn may_resend<S: Stream>(
         self,

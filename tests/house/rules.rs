@@ -274,7 +274,7 @@ fn clocks(source: &Source) -> Vec<Violation> {
     found
 }
 
-/// The ring has one owner, so that its rules (RUNTIME.md) are kept in one place. Tests may need a runtime of their own.
+/// The ring has one owner, so that its rules are kept in one place. Tests may need a runtime of their own.
 fn ring(source: &Source) -> Vec<Violation> {
     if !source.path.starts_with("src/") || in_room(&source.path, "net") {
         return Vec::new();
