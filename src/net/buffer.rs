@@ -80,6 +80,24 @@ impl Buf {
         self.start = (self.start + count).min(self.bytes.len());
     }
 
+    /// Leaves `count` consumed bytes at the front of an empty buffer, so that something can be put before what is read.
+    pub fn leave_room(&mut self, count: usize) {
+        self.bytes.resize(count, 0);
+        self.start = count;
+    }
+
+    /// Puts `bytes` in front of the unconsumed ones, over consumed ones. False: these are too few, and nothing has changed.
+    pub fn prepend(&mut self, bytes: &[u8]) -> bool {
+        let Some(start) = self.start.checked_sub(bytes.len()) else {
+            return false;
+        };
+        if let Some(room) = self.bytes.get_mut(start..self.start) {
+            room.copy_from_slice(bytes);
+        }
+        self.start = start;
+        true
+    }
+
     /// Drops the bytes after the first `keep` unconsumed ones.
     pub fn truncate(&mut self, keep: usize) {
         self.bytes.truncate(self.start + keep);
@@ -256,6 +274,19 @@ mod tests {
         assert_eq!((buf.filled(), buf.room()), (&b"ef"[..], before + 4));
         buf.consume(100);
         assert!(buf.is_empty());
+    }
+
+    #[test]
+    fn what_is_put_in_front_takes_the_place_of_what_was_consumed() {
+        let mut buf = Buf::with_capacity(16);
+        buf.leave_room(2);
+        buf.out().extend_from_slice(b"headbody");
+        buf.consume(4);
+        assert!(!buf.prepend(b"longer!"));
+        assert_eq!(buf.filled(), b"body");
+        assert!(buf.prepend(b"ahead:"));
+        assert_eq!(buf.filled(), b"ahead:body");
+        assert!(!buf.prepend(b"x"));
     }
 
     #[test]

@@ -15,6 +15,9 @@ use crate::net::{Broken, Buf, Reader, Stream, Writer};
 /// Interim responses (1xx) before the final one; more is an upstream gone mad.
 const INTERIM_MAX: usize = 64;
 
+/// Room in front of what a service sends: for what our head is longer than its own, so that it can go out with the body as it lies.
+const HEAD_ROOM: usize = 1_024;
+
 /// How an attempt ended.
 pub(super) enum Ended {
     /// The client's head is out.
@@ -55,10 +58,11 @@ pub(super) async fn download<S: Stream>(
     shard: &Shard<S>,
 ) -> Ended {
     let (from, to, early) = io;
-    let pipe = Pipe {
+    let mut pipe = Pipe {
         inbox: shard.buffers.small(),
         out: shard.buffers.small(),
     };
+    pipe.inbox.leave_room(HEAD_ROOM);
     let (head, mut pipe) = read_head::<S>((from, to, early), facts, progress, pipe, shard).await;
     progress.answered.set(true);
     // From here on the connection to the client is the answer's: a 100 of ours would stand in its middle.
@@ -127,7 +131,9 @@ async fn read_head<S: Stream>(
             continue;
         }
         // What interim heads took up is free again; without it a read of 0 bytes would look like the service's end.
-        pipe.inbox.compact();
+        if interims > 0 || pipe.inbox.room() == 0 {
+            pipe.inbox.compact();
+        }
         if pipe.inbox.room() == 0 {
             pipe.inbox.grow(RESPONSE_HEAD_BYTES_MAX);
         }

@@ -10,6 +10,9 @@ use crate::net::{Broken, Buf, Pool, Reader, Writer};
 /// Room that a chunk's frame needs beside its data: 16 hex digits and two line ends.
 const CHUNK_FRAME_BYTES: usize = 20;
 
+/// From this size on it is cheaper to move a head in front of the body than the body behind the head.
+const STRAIGHT_BYTES_MIN: usize = 2_048;
+
 /// A body under way: how it comes, how it goes.
 #[derive(Debug)]
 pub(super) struct Body {
@@ -266,27 +269,34 @@ pub(super) async fn pump<R: Reader, W: Writer>(
     }
 }
 
-/// Writes on what there is: untouched where no frame changes, through `out` otherwise. Ends with an empty `out`.
+/// Writes on what there is: untouched where no frame changes, behind a head that takes its old one's place, and through `out`
+/// otherwise. Ends with an empty `out`.
 async fn move_on<W: Writer>(
     to: &mut W,
     body: &mut Body,
     mut pipe: Pipe,
     deadline_ms: u64,
 ) -> (Result<(), Cut>, Pipe) {
+    let mut head = 0;
+    if pipe.inbox.len() > STRAIGHT_BYTES_MIN
+        && body.straight().is_some()
+        && pipe.inbox.prepend(pipe.out.filled())
+    {
+        head = pipe.out.len();
+        pipe.out.clear();
+    }
     if pipe.out.is_empty()
         && !pipe.inbox.is_empty()
         && let Some(limit) = body.straight()
     {
-        let count = pipe
-            .inbox
-            .len()
-            .min(usize::try_from(limit).unwrap_or(usize::MAX));
+        let body_bytes = pipe.inbox.len() - head;
+        let count = head + body_bytes.min(usize::try_from(limit).unwrap_or(usize::MAX));
         let written;
-        let before = pipe.inbox.len();
         (written, pipe.inbox) = to.write(pipe.inbox, count, deadline_ms).await;
+        let left = pipe.inbox.len().min(body_bytes);
         // What was not sent is still in the inbox, and still to come: counted twice, the body's last bytes on the wire would
         // be read as the next request.
-        body.went_straight((before - pipe.inbox.len()) as u64);
+        body.went_straight((body_bytes - left) as u64);
         return (written.map_err(Cut::Sink), pipe);
     }
     let taken = body.take(&mut pipe.inbox, &mut pipe.out);

@@ -98,3 +98,25 @@ fn a_head_without_room_behind_it_does_not_ask_for_more_than_came() {
     let (moved, _) = done.unwrap_or_else(|| unreachable!("nothing waits"));
     assert_eq!((moved, body.is_done()), (Ok(()), true));
 }
+
+#[test]
+fn a_head_goes_out_with_the_body_that_lies_behind_it_and_counts_as_none_of_it() {
+    for (taken, left, moved) in [
+        (50, 40 + 3_000, 0),
+        (90, 3_000, 0),
+        (100, 2_990, 10),
+        (5_000, 0, 3_000),
+    ] {
+        let mut body = Body::of_response(ResponseBody::Length(3_000), 1);
+        let mut inbox = Buf::with_capacity(4_000);
+        inbox.leave_room(100);
+        inbox.out().extend_from_slice(&[b'x'; 3_000]);
+        let out = buf(&[b'h'; 90], 100);
+        let done = pumped(&mut Takes(taken), &mut body, Pipe { inbox, out });
+        let (_, pipe) = done.unwrap_or_else(|| unreachable!("nothing waits"));
+        assert_eq!(
+            (pipe.inbox.len(), pipe.out.len(), body.moved()),
+            (left, 0, moved)
+        );
+    }
+}
