@@ -148,7 +148,7 @@ fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError
     let (leases, lease_inbox) = mpsc::channel(LEASES_MAX);
     let wiring = wiring(&shared, (inbox, lease_inbox), ops, shutdown);
     let obituary = Obituary(Thread::Control, say_ended.clone());
-    thread("control", obituary, move || control::run(wiring))?;
+    thread("control", obituary, None, move || control::run(wiring))?;
     start_workers(
         &shared,
         (listeners, logs),
@@ -310,7 +310,10 @@ fn start_workers(
     (driver, edge): (net::Driver, Option<net::Edge>),
     say_ended: &mpsc::UnboundedSender<Thread>,
 ) -> Result<(), StartError> {
+    let cpus = net::usable_cpus();
     let config = &shared.config;
+    // With fewer workers than CPUs the scheduler knows better where there is room.
+    let pinned = cpus.len() == shared.config.workers;
     for (index, (listener, log)) in ends.0.into_iter().zip(ends.1).enumerate() {
         let setup = worker::Setup {
             index,
@@ -327,20 +330,20 @@ fn start_workers(
             presence: Arc::clone(&shared.presence),
         };
         let edge = edge.clone();
+        let cpu = cpus.get(index).copied().filter(|_| pinned);
         let obituary = Obituary(Thread::Worker, say_ended.clone());
         let name = format!("worker-{index}");
-        thread(&name, obituary, move || {
+        thread(&name, obituary, cpu, move || {
             worker::work(driver, listener, edge, setup)
         })?;
     }
     Ok(())
 }
 
-/// Starts a thread. None is bound to a CPU: a worker that may not move waits behind whatever else runs there (p50 8 ms in place of
-/// 0.5 beside a busy neighbour) while another CPU is free, and left to itself it hardly moves.
 fn thread(
     name: &str,
     obituary: Obituary,
+    cpu: Option<usize>,
     body: impl FnOnce() -> std::io::Result<()> + Send + 'static,
 ) -> Result<(), StartError> {
     let label = name.to_owned();
@@ -348,6 +351,9 @@ fn thread(
         .name(name.to_owned())
         .spawn(move || {
             let _obituary = obituary;
+            if let Some(cpu) = cpu {
+                net::pin_to_core(cpu);
+            }
             if let Err(error) = body() {
                 tracing::error!(%error, "{label} cannot run");
             }

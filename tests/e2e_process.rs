@@ -371,30 +371,39 @@ fn unknown_names_are_told_with_the_nearest_known_one() {
     );
 }
 
-/// One that is would wait behind its neighbour there, whatever else is free. Of io_uring's own threads the kernel decides.
-#[test]
-fn no_worker_is_bound_to_a_cpu() {
+/// The CPUs that each worker of a gateway may use.
+fn cpus_of_workers(workers: &str) -> Vec<String> {
     let up = upstream();
-    let gw = plan(&up).env("GATEWAY_WORKERS", "auto").start();
-    let allowed = |path: &str| {
-        let status = std::fs::read_to_string(path).unwrap();
-        let mut lines = status.lines();
-        let list = lines.find(|line| line.starts_with("Cpus_allowed_list:"));
-        list.unwrap().to_owned()
-    };
-    let ours = allowed("/proc/self/status");
-    let mut workers = 0;
+    let gw = plan(&up).env("GATEWAY_WORKERS", workers).start();
+    let mut cpus = Vec::new();
     for task in std::fs::read_dir(format!("/proc/{}/task", gw.pid())).unwrap() {
         let task = task.unwrap().path();
         let name = std::fs::read_to_string(task.join("comm")).unwrap_or_default();
         if name.starts_with("worker-") {
-            workers += 1;
-            let status = task.join("status");
-            assert_eq!(allowed(status.to_str().unwrap()), ours, "{name}");
+            cpus.push(allowed(task.join("status").to_str().unwrap()));
         }
     }
+    cpus
+}
+
+fn allowed(status: &str) -> String {
+    let status = std::fs::read_to_string(status).unwrap();
+    let mut lines = status.lines();
+    let list = lines.find(|line| line.starts_with("Cpus_allowed_list:"));
+    list.unwrap().to_owned()
+}
+
+/// Bound, workers cannot meet on one CPU while another is free; fewer of them than CPUs leave the choice to the kernel.
+#[test]
+fn workers_are_bound_to_a_cpu_each_when_there_is_one_for_each() {
     let cpus = std::thread::available_parallelism().unwrap().get();
-    assert_eq!(workers, cpus);
+    let mut each = cpus_of_workers("auto");
+    each.sort();
+    each.dedup();
+    assert_eq!(each.len(), cpus, "{each:?}");
+    if cpus > 1 {
+        assert_eq!(cpus_of_workers("1"), [allowed("/proc/self/status")]);
+    }
 }
 
 #[test]

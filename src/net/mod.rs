@@ -26,8 +26,8 @@ pub use buffer::{Buf, Pool};
 pub use heap::give_back;
 pub use listen::{Accept, Edge, Incoming, bind, listeners, out_of_descriptors};
 pub use runtime::{
-    Caught, Driver, catch_panic, descriptors_raised, detect, race, run, sleep_ms, spawn,
-    told_within, within,
+    Caught, Driver, catch_panic, descriptors_raised, detect, pin_to_core, race, run, sleep_ms,
+    spawn, told_within, usable_cpus, within,
 };
 pub use secure::Secure;
 pub use stream::{Bell, Broken, Clock, Reader, Signal, Stream, Sweeping, Writer};

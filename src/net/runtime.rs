@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder, time::TimeDriver};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Ring entries per worker: submissions that may gather in one turn of the loop.
 const RING_ENTRIES: u32 = 1024;
@@ -118,6 +119,23 @@ pub fn spawn(task: impl Future<Output = ()> + 'static) {
 /// that it would make each future above them kilobytes larger for what hardly ever happens.
 pub async fn sleep_ms(ms: u64) {
     Box::pin(monoio::time::sleep(Duration::from_millis(ms))).await;
+}
+
+/// CPUs that this process may use.
+pub fn usable_cpus() -> Vec<usize> {
+    let Ok(set) = sched_getaffinity(None) else {
+        return vec![0];
+    };
+    (0..CpuSet::MAX_CPU)
+        .filter(|cpu| set.is_set(*cpu))
+        .collect()
+}
+
+/// Binds the calling thread to one CPU; failing is no error, only slower.
+pub fn pin_to_core(cpu: usize) -> bool {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    sched_setaffinity(None, &set).is_ok()
 }
 
 /// Raises the descriptor limit to its hard limit and returns what holds now.
