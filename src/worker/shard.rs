@@ -219,7 +219,11 @@ impl<S: Stream> Shard<S> {
         let bytes = mixed.to_be_bytes();
         let digit = |at: usize| {
             let byte = bytes[at / 2];
-            HEX[usize::from(if at % 2 == 0 { byte >> 4 } else { byte & 15 })]
+            HEX[usize::from(if at.is_multiple_of(2) {
+                byte >> 4
+            } else {
+                byte & 15
+            })]
         };
         out.extend_from_slice(&std::array::from_fn::<u8, 16, _>(digit));
     }
