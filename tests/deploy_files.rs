@@ -193,7 +193,8 @@ fn the_readme_names_what_exists() {
         "<!-- configuration table -->",
         "<!-- end of configuration table -->",
         "<!-- bench:head -->",
-        "<!-- bench:floor -->",
+        "<!-- bench:peers -->",
+        "<!-- bench:accuracy -->",
     ] {
         assert_eq!(readme.matches(marker).count(), 1, "{marker}");
     }
