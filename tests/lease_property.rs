@@ -78,7 +78,7 @@ fn run(
         for _ in 0..20 + random.below(150) {
             fleet.idle(random.below(2 * gap.min(2 * SECOND)));
             let at = random.index(fleet.members());
-            fleet.request(at, u8::try_from(random.below(keys)).unwrap(), cost);
+            fleet.request(at, u32::try_from(random.below(keys)).unwrap(), cost);
             if random.below(8) == 0 {
                 fleet.request(at, 200, cost);
             }

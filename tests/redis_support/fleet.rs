@@ -3,14 +3,13 @@
 //! depends on the seed alone.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use super::checked::Checked;
+use super::member::{Member, Pending, Post};
 use super::weather::{Mistake, Random, Weather};
 
 use dbpower_gateway::limit::{
-    Call, CallId, Claim, Core, Exchange, IpKey, Key, Letter, Node, OnOutage, OrgKey, Outcome,
-    Reply, SCRIPT, Settings, Verdict,
+    Call, Claim, IpKey, Key, Letter, OnOutage, OrgKey, Outcome, Policy, Reply, SCRIPT, Settings,
 };
 
 pub(crate) const MS: u64 = 1_000_000;
@@ -18,51 +17,6 @@ pub(crate) const SECOND: u64 = 1_000 * MS;
 /// How long a node waits for a reply.
 const CALL_MAX: u64 = 50 * MS;
 const TICK: u64 = 20 * MS;
-
-/// A request that waits for verdicts.
-struct Pending {
-    core: usize,
-    claim: Box<Claim>,
-    keys: Vec<Key>,
-    cost: u32,
-    ip: Option<Option<Verdict>>,
-    org: Option<Option<Verdict>>,
-}
-
-struct Member {
-    node: Arc<Node>,
-    cores: Vec<Core>,
-    exchange: Exchange<u64>,
-    pending: HashMap<u64, Pending>,
-    flights: Vec<(CallId, u64)>,
-    /// Which run of the node; replies to an earlier one are lost.
-    run: u64,
-    cut_until: u64,
-    back_at: u64,
-    /// A core that stands still neither takes nor settles.
-    stalled: (usize, u64),
-}
-
-impl Member {
-    fn is_stalled(&self, core: usize, now: u64) -> bool {
-        self.stalled.0 == core && now < self.stalled.1
-    }
-}
-
-enum Post {
-    Arrive {
-        member: usize,
-        run: u64,
-        call: Call,
-    },
-    Return {
-        member: usize,
-        run: u64,
-        id: CallId,
-        numbers: Vec<i64>,
-        epoch: String,
-    },
-}
 
 pub(crate) struct Fleet {
     pub(crate) random: Random,
@@ -131,31 +85,8 @@ impl Fleet {
 
     fn member(&mut self) -> Member {
         self.runs += 1;
-        let node = Node::leased(self.settings);
-        node.put_limits(
-            1,
-            self.settings.rpm,
-            self.settings.burst,
-            self.settings.block_ms,
-        );
-        let cores = (0..self.settings.cores)
-            .map(|core| Core::new(Arc::clone(&node), core))
-            .collect();
-        let site = format!("n{}", self.runs);
         let nodes = u32::try_from(self.members.len().max(1)).unwrap_or(1);
-        let mut exchange = Exchange::new(Arc::clone(&node), &site, self.policy, nodes);
-        exchange.put_back();
-        Member {
-            node,
-            cores,
-            exchange,
-            pending: HashMap::new(),
-            flights: Vec::new(),
-            run: self.runs,
-            cut_until: 0,
-            back_at: 0,
-            stalled: (0, 0),
-        }
+        Member::new(self.runs, self.settings, (self.policy, nodes))
     }
 
     pub(crate) fn members(&self) -> usize {
@@ -169,18 +100,33 @@ impl Fleet {
         worst.unwrap_or(0) - capacity
     }
 
+    /// Requests that waited for a call.
+    pub(crate) fn waited(&self) -> u64 {
+        let members = self.members.iter();
+        members.map(|member| member.exchange.traffic().waited).sum()
+    }
+
     fn admitted(&mut self, keys: &[Key], cost: u32) {
         for key in keys {
             let checked = self.checked.entry(key.clone()).or_default();
-            checked.admit(cost, self.settings.rpm, self.now);
+            checked.admit(cost, &self.settings, self.now);
+        }
+    }
+
+    fn refused(&mut self, keys: &[Key], by: Policy) {
+        self.refused += 1;
+        let refuses = |key: &&Key| matches!(key, Key::Org(_)) == (by == Policy::Organization);
+        if let Some(key) = keys.iter().find(refuses) {
+            let checked = self.checked.entry(key.clone()).or_default();
+            checked.refuse(&self.settings, self.now);
         }
     }
 
     /// One request of an organization and an address, at some core of a node.
-    pub(crate) fn request(&mut self, member: usize, who: u8, cost: u32) {
+    pub(crate) fn request(&mut self, member: usize, who: u32, cost: u32) {
         let now = self.now;
         let org = format!("{}{who}", self.prefix);
-        let ip = std::net::IpAddr::from([10, 0, 0, who]);
+        let ip = std::net::IpAddr::V4(((10 << 24) + who).into());
         // With both keys one may be granted and the other refused, which leaves slack that a mistake could hide in.
         let keys: Vec<Key> = [Key::Org(org.as_str().into()), Key::Ip(ip)]
             .into_iter()
@@ -200,7 +146,7 @@ impl Fleet {
         match outcome {
             Ok(Outcome::Permit(_)) => self.admitted(&keys, cost),
             Ok(Outcome::Ask(claim)) => self.post(member, core, claim, keys, cost),
-            Err(_) => self.refused += 1,
+            Err(refusal) => self.refused(&keys, refusal.policy),
         }
         self.letters(member, core);
     }
@@ -289,7 +235,7 @@ impl Fleet {
         let max = if self.random.thousandths(100) {
             self.weather.delay_max_us
         } else {
-            800
+            self.weather.delay_max_us.min(800)
         };
         let delay = 100_000 + self.random.below(max * 1_000);
         self.posted += 1;
@@ -402,7 +348,7 @@ impl Fleet {
         match outcome {
             Ok(Outcome::Permit(_)) => self.admitted(&keys, cost),
             Ok(Outcome::Ask(claim)) => self.post(at, core, claim, keys, cost),
-            Err(_) => self.refused += 1,
+            Err(refusal) => self.refused(&keys, refusal.policy),
         }
         self.letters(at, core);
     }
@@ -447,18 +393,27 @@ impl Fleet {
             self.members[at].exchange.watch(&key, u64::MAX, self.now);
         }
         if self.random.thousandths(self.weather.cut) {
-            let until = self.now + self.random.below(5 * SECOND);
-            self.members[at].cut_until = until;
+            let length = self.random.below(5 * SECOND);
+            self.cut(at, length);
         }
         if self.random.thousandths(self.weather.flush) {
-            self.flushes += 1;
-            let _: () = redis::cmd("FLUSHALL")
-                .query(&mut self.redis)
-                .expect("flushed");
+            self.flush();
         }
         if self.random.thousandths(self.weather.clock_step) {
             self.redis_back_ms += self.random.below(3_000);
         }
+    }
+
+    /// Nothing passes between a node and the store for so long.
+    pub(crate) fn cut(&mut self, at: usize, length: u64) {
+        self.members[at].cut_until = self.now + length;
+    }
+
+    /// The store forgets everything.
+    pub(crate) fn flush(&mut self) {
+        self.flushes += 1;
+        let command = redis::cmd("FLUSHALL");
+        let _: () = command.query(&mut self.redis).expect("flushed");
     }
 
     /// A node dies with all it holds, and another run of it begins.
@@ -488,7 +443,7 @@ impl Fleet {
     }
 
     /// When the next lease of an organization ends in the store.
-    pub(crate) fn lease_end(&mut self, who: u8) -> Option<u64> {
+    pub(crate) fn lease_end(&mut self, who: u32) -> Option<u64> {
         let key = format!("{0}rl:{{o:{0}{who}}}", self.prefix);
         let leases = super::leases(&mut self.redis, &key);
         let ends = leases

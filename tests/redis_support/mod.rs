@@ -22,6 +22,7 @@
 pub(crate) mod call;
 pub(crate) mod checked;
 pub(crate) mod fleet;
+pub(crate) mod member;
 pub(crate) mod weather;
 
 use std::net::TcpListener;
