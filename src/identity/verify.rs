@@ -35,13 +35,15 @@ impl Verifier {
             return Err(SetupError::EmptySecret);
         }
         install_provider();
-        let verifier = Self {
+        let mut verifier = Self {
             key: DecodingKey::from_secret(&settings.secret),
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
             known_header: OnceLock::new(),
             settings,
         };
         verifier.test_itself()?;
+        // The place is for what issuers write; ours would keep them out of it for ever.
+        verifier.known_header.take();
         Ok(verifier)
     }
 
@@ -114,4 +116,61 @@ impl Verifier {
 /// Once per process; a second installation is refused by the crate, which changes nothing.
 pub(super) fn install_provider() {
     let _ = aws_lc::DEFAULT_PROVIDER.install_default();
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use jsonwebtoken::EncodingKey;
+    use serde_json::json;
+
+    use super::*;
+    use crate::identity::Hmac;
+
+    const SECRET: [u8; 32] = *b"a secret of thirty-two bytes....";
+
+    /// A token whose header is spelt as given.
+    fn token(header: &str, exp: u64) -> String {
+        use base64::Engine as _;
+        use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        let claims = json!({ "exp": exp }).to_string();
+        let message = [header, &claims]
+            .map(|part| URL_SAFE_NO_PAD.encode(part))
+            .join(".");
+        let key = EncodingKey::from_secret(&SECRET);
+        let signature = crypto::sign(message.as_bytes(), &key, jsonwebtoken::Algorithm::HS256);
+        format!("{message}.{}", signature.unwrap())
+    }
+
+    #[test]
+    fn the_known_header_is_an_issuers_and_vouches_for_nothing_but_itself() {
+        let verifier = Verifier::new(Settings::with_secret(Hmac::Hs256, SECRET)).unwrap();
+        assert!(verifier.known_header.get().is_none(), "ours is not kept");
+        let python = token(r#"{"alg":"HS256","typ":"JWT"}"#, 10);
+        let mut forged = python.clone().into_bytes();
+        let at = forged.iter().rposition(|byte| *byte == b'.').unwrap() + 1;
+        forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
+        assert!(verifier.verify(&forged, 0).is_err());
+        assert!(
+            verifier.known_header.get().is_none(),
+            "a forged one neither"
+        );
+        assert!(verifier.verify(python.as_bytes(), 0).is_ok());
+        assert!(python.starts_with(&**verifier.known_header.get().unwrap()));
+        // With the known header everything else is judged as before, and so are other headers.
+        assert!(verifier.verify(python.as_bytes(), 0).is_ok());
+        assert!(verifier.verify(&forged, 0).is_err());
+        assert!(
+            verifier.verify(python.as_bytes(), 10_000).is_err(),
+            "expired"
+        );
+        for header in [
+            r#"{"alg":"none"}"#,
+            r#"{"alg":"HS256","crit":["exp"]}"#,
+            r#"{"alg":"HS256","typ":"refresh"}"#,
+        ] {
+            let other = token(header, 10);
+            assert!(verifier.verify(other.as_bytes(), 0).is_err(), "{header}");
+        }
+    }
 }
