@@ -1,10 +1,12 @@
 //! The checker of LIMITS.md section 7: one exact bucket per key, charged with all admissions of a test, or asked for each of its
-//! requests. Not the limiter's own arithmetic. Invariant: in 1/(60 s * 1 ns) tokens, so that nothing is rounded; every interval is
-//! checked, for the worst one ends somewhere.
+//! requests. Not the limiter's own arithmetic. Invariant: in 1/(60 s * 1 ns) tokens, so that nothing is rounded but
+//! the store's clock, which counts whole milliseconds; every interval is checked, for the worst one ends somewhere.
 
 use dbpower_gateway::limit::Settings;
 
 const MINUTE_NS: u128 = 60_000_000_000;
+/// What lies between two moments of the store's clock may be this much shorter in truth.
+const STORE_CLOCK_NS: u128 = 1_000_000;
 
 /// One key.
 #[derive(Default)]
@@ -25,7 +27,8 @@ impl Checked {
     /// `cost` tokens were admitted at `now`, in ns.
     pub(crate) fn admit(&mut self, cost: u32, settings: &Settings, now: u64) {
         self.used = self.used_at(settings, now) + u128::from(cost) * MINUTE_NS;
-        self.worst = self.worst.max(self.used);
+        let early = STORE_CLOCK_NS * u128::from(settings.rpm);
+        self.worst = self.worst.max(self.used.saturating_sub(early));
         (self.at, self.is_refused) = (now, false);
         self.tokens += u64::from(cost);
     }

@@ -157,7 +157,7 @@ impl Fleet {
         } = &mut self.members[member];
         for letter in cores[core].letters() {
             match letter {
-                Letter::Fetch(hint) => exchange.fetch(hint),
+                Letter::Fetch(hint) => exchange.fetch(hint, self.now),
                 Letter::Charge(key, cost) => exchange.ask(&key, cost, None, self.now),
             }
         }

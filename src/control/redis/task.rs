@@ -141,7 +141,7 @@ impl Task {
                     self.exchange.ask(&key, cost, reply, (self.clock_ns)());
                 }
             }
-            Lease::Fetch(hint) => self.exchange.fetch(hint),
+            Lease::Fetch(hint) => self.exchange.fetch(hint, (self.clock_ns)()),
         }
     }
 

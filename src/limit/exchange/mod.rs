@@ -222,7 +222,8 @@ impl<R> Exchange<R> {
                 return Some(Verdict(Told::Granted(tokens)));
             }
             site.demand = site.demand.saturating_add(cost);
-            if !self.away && now < site.paced_until(now) {
+            if !self.away && site.paced_until(now).is_some() {
+                site.refused_ns = Some(now);
                 let wait = slot.told().wait_ns(cost, &limits, now);
                 return Some(Verdict(Told::Refused(seconds(wait))));
             }
@@ -233,9 +234,12 @@ impl<R> Exchange<R> {
         None
     }
 
-    /// A worker saw the pool run low.
-    pub fn fetch(&mut self, hint: Hint) {
-        if !self.away {
+    /// A worker saw the pool run low. While calls are paced nothing is fetched ahead: there is too little to be had, and whoever asks
+    /// next makes a call when its time has come.
+    pub fn fetch(&mut self, hint: Hint, now: u64) {
+        let site = self.sites.get(&hint.0);
+        let paced = site.and_then(|site| site.paced_until(now)).is_some();
+        if !self.away && !paced {
             self.mark_later(hint.0);
         }
     }

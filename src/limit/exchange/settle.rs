@@ -10,8 +10,6 @@ use crate::limit::limits::seconds;
 use crate::limit::slot::{Slot, TOKEN_UNITS, Take, Told as Level};
 
 const MS: u64 = 1_000_000;
-/// A refusal without a block is believed this long at most.
-const DENY_NS_MAX: u64 = 5_000_000_000;
 
 impl<R> Exchange<R> {
     /// The reply to a call. One that comes late, or twice, is ignored.
@@ -107,11 +105,11 @@ impl<R> Exchange<R> {
             // A block is cached by itself, and its end is judged by the bucket.
             0
         } else if refused {
-            let soon = now + (reply.soon_ms * MS).min(DENY_NS_MAX);
-            soon.max(paced)
+            let soon = now + (reply.soon_ms * MS).min(terms::DENY_NS_MAX);
+            paced.map_or(soon, |paced| paced.max(soon))
         } else if site.held_then == 0 {
             // Nothing is left here and no call is made before then: cores refuse by themselves, and need not ask this thread.
-            paced
+            paced.unwrap_or(0)
         } else {
             0
         };
@@ -126,14 +124,12 @@ impl<R> Exchange<R> {
             return;
         };
         let slot = slot_of(&node, site);
-        while let Some(waiter) = site.waiting.front() {
-            let verdict = slot.and_then(|slot| serve(slot, waiter.cost, &limits, now));
-            let paced = now < site.paced_until(now);
+        while let Some(cost) = site.waiting.front().map(|waiter| waiter.cost) {
+            let verdict = slot.and_then(|slot| serve(slot, cost, &limits, now));
             let verdict = verdict.or_else(|| {
-                let wait = slot
-                    .filter(|_| paced)?
-                    .told()
-                    .wait_ns(waiter.cost, &limits, now);
+                site.paced_until(now)?;
+                let wait = slot?.told().wait_ns(cost, &limits, now);
+                site.refused_ns = Some(now);
                 Some(Told::Refused(seconds(wait)))
             });
             let Some(verdict) = verdict else { break };

@@ -10,8 +10,8 @@ use crate::limit::slot::Slot;
 pub(super) const UNKNOWN: &str = "0";
 /// A cached block is asked about again, in case a reset's message was missed.
 const RECHECK_NS: u64 = 5_000_000_000;
-/// Refusals in a row after which calls are paced.
-const UNPACED_MAX: u8 = 4;
+/// Refusals by the store at most this far apart are of one shortage. As long as one is believed.
+const SHORTAGE_NS: u64 = terms::DENY_NS_MAX;
 /// The shortest time between a call and a report of what was spent since.
 const REPORT_NS: u64 = 1_000_000_000;
 
@@ -54,9 +54,10 @@ pub(super) struct Site<R> {
     /// When the last call was sent; before the first, when the key came.
     pub(super) called_ns: u64,
     pub(super) was_called: bool,
+    /// When a request was last refused, by the store or, between paced calls, here: as long as refusals come, calls stay paced.
     pub(super) refused_ns: Option<u64>,
-    /// Refusals less than a second apart.
-    pub(super) refusals: u8,
+    /// The store has refused more than once of late.
+    pub(super) is_short: bool,
     /// What the node held after the last reply.
     pub(super) held_then: u32,
     pub(super) share: Option<Share>,
@@ -85,7 +86,7 @@ impl<R> Site<R> {
             called_ns: now,
             was_called: false,
             refused_ns: None,
-            refusals: 0,
+            is_short: false,
             held_then: 0,
             share: None,
             is_advanced: false,
@@ -105,28 +106,19 @@ impl<R> Site<R> {
             && !self.reset
     }
 
-    /// A call was refused.
+    /// The store has refused a request.
     pub(super) fn note_refusal(&mut self, now: u64) {
-        let again = self
-            .refused_ns
-            .is_some_and(|last| now < last + terms::PACED_NS);
-        self.refusals = if again {
-            self.refusals.saturating_add(1)
-        } else {
-            1
-        };
+        let last = self.refused_ns;
+        self.is_short = last.is_some_and(|last| now < last + SHORTAGE_NS);
         self.refused_ns = Some(now);
     }
 
-    /// After some refusals calls are paced for a second: the earliest time of the next. Not after a single one: the time until the
-    /// next token is known, and whoever comes just then shall have it.
-    pub(super) fn paced_until(&self, now: u64) -> u64 {
-        match self.refused_ns {
-            Some(refused) if now < refused + terms::PACED_NS && self.refusals > UNPACED_MAX => {
-                self.called_ns.saturating_add(terms::pace_ns(&self.rate))
-            }
-            Some(_) | None => 0,
-        }
+    /// A refusal is followed by a second of paced calls: whether the next has to wait, and requests until then are refused here. Not
+    /// after a single one: the time until the next token is known, and whoever comes just then shall have it.
+    pub(super) fn paced_until(&self, now: u64) -> Option<u64> {
+        let refused = self.refused_ns.filter(|_| self.is_short)?;
+        let next = self.called_ns.saturating_add(terms::pace_ns(&self.rate));
+        (now < refused + terms::PACED_NS && now < next).then_some(next)
     }
 
     /// When the site is to be looked at again without being asked.

@@ -17,6 +17,8 @@ pub(super) const TAU_MS_NOTHING: u64 = 100;
 pub(super) const MARGIN_NS: u64 = 20_000_000;
 /// Before its end a lease is closed and its rest given back.
 const CLOSE_NS: u64 = 30_000_000;
+/// A refusal without a block is believed this long at most.
+pub(super) const DENY_NS_MAX: u64 = 5 * SECOND_NS;
 /// A refusal is followed by this much time of paced calls.
 pub(super) const PACED_NS: u64 = SECOND_NS;
 
@@ -82,7 +84,7 @@ pub(super) fn tau_ms(rate: &Rate, want: u32, held: u32) -> u64 {
     ms.unwrap_or(TAU_MS_MAX).clamp(TAU_MS_MIN, TAU_MS_MAX)
 }
 
-/// The shortest time between two calls after a refusal: the calls of a flood stay few, and tokens that come back are found soon.
+/// The shortest time between two calls of a key that is short: the calls of a flood stay few, and tokens that come back are found soon.
 pub(super) fn pace_ns(rate: &Rate) -> u64 {
     let ns = (256 * SECOND_NS)
         .saturating_mul(MILLI)
@@ -98,7 +100,8 @@ pub(super) fn low_water(rate: &Rate, rtt_ns: u64) -> u32 {
 
 /// Spent tokens that are worth a report: 3 % of C.
 pub(super) fn report_min(capacity: u32) -> u32 {
-    (capacity / 33).max(1)
+    let tokens = (u64::from(capacity) * 3).div_ceil(100);
+    u32::try_from(tokens).unwrap_or(u32::MAX).max(1)
 }
 
 /// When the rest of a lease is given back.
@@ -159,7 +162,7 @@ mod tests {
         assert_eq!(low_water(&rate(16_000_000), 500_000), 16);
         assert_eq!(
             (report_min(10), report_min(120), report_min(6_000)),
-            (1, 3, 181)
+            (1, 4, 180)
         );
     }
 }
