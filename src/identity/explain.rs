@@ -3,12 +3,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use jsonwebtoken::DecodingKey;
-use jsonwebtoken::crypto;
 
 use super::claims::date_ms;
 use super::compact::{self, Compact, Object};
-use super::{Hmac, Refusal, Settings, Verifier, Why, principal, rules, verify};
+use super::signature::Key;
+use super::{Hmac, Refusal, Settings, Verifier, Why, principal, rules};
 
 /// Lines for a terminal: the decoded header and claims, a line for each problem, and the verdict last.
 ///
@@ -111,16 +110,8 @@ fn part(name: &str, encoded: &str, lines: &mut Vec<String>) -> Option<Object> {
 }
 
 fn explain_signature(compact: &Compact<'_>, settings: &Settings, lines: &mut Vec<String>) {
-    verify::install_provider();
     let matches = |secret: &[u8], algorithm: Hmac| {
-        let key = DecodingKey::from_secret(secret);
-        crypto::verify(
-            compact.signature,
-            compact.message,
-            &key,
-            algorithm.algorithm(),
-        )
-        .is_ok_and(|matched| matched)
+        Key::new(secret, algorithm).has_signed(compact.message, compact.signature)
     };
     if matches(&settings.secret, settings.algorithm) {
         return;

@@ -3,10 +3,11 @@
 
 use std::fmt;
 
+use jsonwebtoken::crypto::aws_lc;
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Map, Value};
 
-use super::{Settings, verify};
+use super::Settings;
 
 /// Why no token was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +45,13 @@ pub fn mint(settings: &Settings, mut claims: Map<String, Value>) -> Result<Strin
                 .or_insert_with(|| Value::from(first.as_str()));
         }
     }
-    verify::install_provider();
+    install_provider();
     let header = Header::new(settings.algorithm.algorithm());
     let key = EncodingKey::from_secret(&settings.secret);
     jsonwebtoken::encode(&header, &claims, &key).map_err(|_| MintError::Signing)
+}
+
+/// Once per process; a second installation is refused by the crate, which changes nothing.
+fn install_provider() {
+    let _ = aws_lc::DEFAULT_PROVIDER.install_default();
 }

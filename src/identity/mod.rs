@@ -21,6 +21,7 @@ mod principal;
 mod refusal;
 mod rules;
 mod settings;
+mod signature;
 pub mod subprotocol;
 #[cfg(test)]
 mod tests;

@@ -4,11 +4,10 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use jsonwebtoken::DecodingKey;
-use jsonwebtoken::crypto::{self, aws_lc};
 use serde_json::Value;
 
 use super::compact::{self, Compact, Object};
+use super::signature::Key;
 use super::{Identity, Refusal, Settings, SetupError, Why, mint, rules};
 
 /// Numbers the verifiers of this process; a cache that sees a new number forgets what older keys vouched for.
@@ -18,7 +17,7 @@ static GENERATION: AtomicU64 = AtomicU64::new(1);
 #[derive(Debug)]
 pub struct Verifier {
     settings: Settings,
-    key: DecodingKey,
+    key: Key,
     generation: u64,
     /// The header of the first genuine token, letter by letter: what an issuer writes there is the same in each of its tokens, and has
     /// passed all the rules about headers once. Nobody without the key can put anything here.
@@ -26,7 +25,7 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Installs the crypto provider and checks that it accepts a token made here and refuses a forged one.
+    /// Checks that it accepts a token made here and refuses a forged one.
     ///
     /// # Errors
     /// An empty secret, or cryptography that does not do what it says.
@@ -34,9 +33,8 @@ impl Verifier {
         if settings.secret.is_empty() {
             return Err(SetupError::EmptySecret);
         }
-        install_provider();
         let mut verifier = Self {
-            key: DecodingKey::from_secret(&settings.secret),
+            key: Key::new(&settings.secret, settings.algorithm),
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
             known_header: OnceLock::new(),
             settings,
@@ -84,13 +82,12 @@ impl Verifier {
         self.generation
     }
 
-    /// With the configured algorithm, whatever the header says; the comparison is constant in time (aws-lc).
+    /// With the configured algorithm, whatever the header says.
     fn check_signature(&self, compact: &Compact<'_>) -> Result<(), Why> {
-        let algorithm = self.settings.algorithm.algorithm();
-        match crypto::verify(compact.signature, compact.message, &self.key, algorithm) {
-            Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(Why::Signature),
+        if !self.key.has_signed(compact.message, compact.signature) {
+            return Err(Why::Signature);
         }
+        Ok(())
     }
 
     fn test_itself(&self) -> Result<(), SetupError> {
@@ -113,15 +110,10 @@ impl Verifier {
     }
 }
 
-/// Once per process; a second installation is refused by the crate, which changes nothing.
-pub(super) fn install_provider() {
-    let _ = aws_lc::DEFAULT_PROVIDER.install_default();
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
-    use jsonwebtoken::EncodingKey;
+    use jsonwebtoken::{EncodingKey, crypto};
     use serde_json::json;
 
     use super::*;
