@@ -13,6 +13,9 @@ pub const CACHE_ENTRIES_MAX: usize = 4096;
 /// How long a verification is believed, in milliseconds.
 pub const CACHE_MS_MAX: u64 = 60_000;
 
+/// Hashes remembered of tokens that were not kept.
+const SEEN: usize = CACHE_ENTRIES_MAX;
+
 /// Entries that one hash value can go to; their tags fill one cache line.
 const WAYS: usize = 8;
 const SETS: usize = CACHE_ENTRIES_MAX / WAYS;
@@ -27,13 +30,17 @@ const _: () = assert!(
 
 /// A core's verified tokens: 8-way sets, a clock hand in each.
 ///
-/// Refused tokens are not remembered: there is no end of them, and they would push out the good ones.
+/// Refused tokens are not remembered: there is no end of them, and they would push out the good ones. Nor does a token push out
+/// another one when it is first seen (the doorkeeper of TinyLFU, Einziger et al. 2017, 3.4.2): those that come once neither cost an
+/// entry nor the ones that come again theirs.
 pub struct Cache {
     generation: u64,
     hasher: RandomState,
     tags: Box<[[u64; WAYS]]>,
     entries: Box<[[Option<Entry>; WAYS]]>,
     hands: Box<[u8]>,
+    /// By hash, the last token each that found no room.
+    seen: Box<[u64]>,
 }
 
 struct Entry {
@@ -71,6 +78,7 @@ impl Cache {
                 .take(SETS)
                 .collect(),
             hands: vec![0; SETS].into_boxed_slice(),
+            seen: vec![0; SEEN].into_boxed_slice(),
         }
     }
 
@@ -127,7 +135,11 @@ impl Cache {
         ) else {
             return;
         };
-        let way = way_for(entries, hand, token, now_ms);
+        let way = match free_way(entries, token, now_ms) {
+            Some(way) => way,
+            None if has_seen(&mut self.seen, hash) => unused_way(entries, hand),
+            None => return,
+        };
         let (Some(slot), Some(entry)) = (tags.get_mut(way), entries.get_mut(way)) else {
             return;
         };
@@ -162,15 +174,27 @@ fn place(hash: u64) -> (usize, u64) {
     (set, hash | 1)
 }
 
-/// A free, outlived or equal way if there is one, otherwise the first that the hand finds unused.
-fn way_for(entries: &mut [Option<Entry>; WAYS], hand: &mut u8, token: &[u8], now_ms: u64) -> usize {
-    let reusable = |entry: &Option<Entry>| match entry {
+/// Whether this hash was the last to come here, as it is from now on.
+fn has_seen(seen: &mut [u64], hash: u64) -> bool {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "only the high half chooses the place: the low bits have chosen the set"
+    )]
+    let place = (hash >> 32) as usize % SEEN;
+    let last = seen.get_mut(place);
+    last.is_some_and(|last| std::mem::replace(last, hash) == hash)
+}
+
+/// A free, outlived or equal way.
+fn free_way(entries: &[Option<Entry>; WAYS], token: &[u8], now_ms: u64) -> Option<usize> {
+    entries.iter().position(|entry| match entry {
         None => true,
         Some(entry) => *entry.token == *token || !entry.is_live(now_ms),
-    };
-    if let Some(way) = entries.iter().position(reusable) {
-        return way;
-    }
+    })
+}
+
+/// The first way that the hand finds unused.
+fn unused_way(entries: &mut [Option<Entry>; WAYS], hand: &mut u8) -> usize {
     // Two rounds suffice: the first clears every mark.
     for _ in 0..2 * WAYS {
         let way = usize::from(*hand) % WAYS;

@@ -117,6 +117,45 @@ fn more_tokens_than_entries_are_all_identified() {
 }
 
 #[test]
+fn a_token_that_comes_once_takes_no_other_ones_place() {
+    let settings = settings();
+    let verifier = Verifier::new(settings.clone()).unwrap();
+    let identity = |user: u64| {
+        let token = token(&settings, json!({ "user_id": user }));
+        let identity = Arc::new(verifier.verify(token.as_bytes(), NOW_MS).unwrap());
+        (token, identity)
+    };
+    let mut cache = Cache::new();
+    // All of one set; hashes differ above the bits that choose it.
+    let hash = |user: u64| user << 40 | 9;
+    let full: Vec<_> = (0..8).map(identity).collect();
+    for (user, (token, identity)) in (0..).zip(&full) {
+        cache.keep(hash(user), token.as_bytes(), identity, NOW_MS);
+    }
+    let held = |cache: &mut Cache, user: u64, token: &str, now_ms| {
+        cache.find(hash(user), token.as_bytes(), now_ms).is_some()
+    };
+    let (once, its) = identity(8);
+    cache.keep(hash(8), once.as_bytes(), &its, NOW_MS);
+    assert!(!held(&mut cache, 8, &once, NOW_MS));
+    for (user, (token, _)) in (0..).zip(&full) {
+        assert!(held(&mut cache, user, token, NOW_MS), "{user}");
+    }
+    // The second time it is one that comes again, and somebody has to go.
+    cache.keep(hash(8), once.as_bytes(), &its, NOW_MS);
+    assert!(held(&mut cache, 8, &once, NOW_MS));
+    let left = (0..)
+        .zip(&full)
+        .filter(|(user, (token, _))| held(&mut cache, *user, token, NOW_MS));
+    assert_eq!(left.count(), 7);
+    // Where one has outlived its time there is room at once.
+    let later = NOW_MS + 60_000;
+    let (new, its) = identity(9);
+    cache.keep(hash(9), new.as_bytes(), &its, later);
+    assert!(held(&mut cache, 9, &new, later));
+}
+
+#[test]
 fn tokens_that_meet_in_one_hash_stay_apart() {
     let settings = settings();
     let verifier = Verifier::new(settings.clone()).unwrap();
