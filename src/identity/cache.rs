@@ -176,10 +176,7 @@ fn place(hash: u64) -> (usize, u64) {
 
 /// Whether this hash was the last to come here, as it is from now on.
 fn has_seen(seen: &mut [u64], hash: u64) -> bool {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "only the high half chooses the place: the low bits have chosen the set"
-    )]
+    // The low bits have chosen the set.
     let place = (hash >> 32) as usize % SEEN;
     let last = seen.get_mut(place);
     last.is_some_and(|last| std::mem::replace(last, hash) == hash)
