@@ -11,8 +11,11 @@ use monoio::buf::{IoBuf, IoBufMut};
 /// Capacity of a small buffer: the largest request head and a little body.
 pub(super) const SMALL_BYTES: usize = 17 * 1024;
 
-/// Capacity of a large buffer: the largest response head, and the unit in which bodies are moved.
-pub(super) const LARGE_BYTES: usize = 64 * 1024;
+/// Capacity of a large buffer: the unit in which bodies are moved. Peers like to send 64 KB at once: these and a head fit.
+pub(super) const LARGE_BYTES: usize = 68 * 1024;
+
+/// Capacity up to which a buffer that has grown is kept as a large one.
+const GROWN_BYTES_MAX: usize = 2 * LARGE_BYTES;
 
 /// Buffers of each size that a worker keeps for reuse; beyond it they are freed.
 const KEPT_MAX: usize = 256;
@@ -109,10 +112,9 @@ impl Buf {
         self.start = 0;
     }
 
-    /// Undoes `consume`: all bytes written since the last `clear` are unconsumed again. Only for a buffer that was filled
-    /// by appending, to send it a second time.
-    pub fn rewind(&mut self) {
-        self.start = 0;
+    /// Undoes [`Buf::consume_keeping`]: the last `count` bytes are unconsumed again, to be sent a second time.
+    pub(crate) fn rewind(&mut self, count: usize) {
+        self.start = self.bytes.len().saturating_sub(count);
     }
 
     /// Moves unconsumed bytes to the front, so that all room is at the end.
@@ -121,6 +123,21 @@ impl Buf {
             self.bytes.drain(..self.start);
             self.start = 0;
         }
+    }
+
+    /// The same, but for `room` bytes in front of them, as [`Buf::leave_room`] leaves them; where fewer were consumed, these.
+    pub fn compact_behind(&mut self, room: usize) {
+        if self.is_empty() {
+            self.leave_room(room);
+        } else if self.start > room {
+            self.bytes.drain(room..self.start);
+            self.start = room;
+        }
+    }
+
+    /// It has a large buffer's room, used or not.
+    pub fn is_large(&self) -> bool {
+        self.bytes.capacity() >= LARGE_BYTES
     }
 
     /// Bytes that a read may add.
@@ -218,7 +235,7 @@ impl Pool {
         let shelf = match capacity {
             0..SMALL_BYTES => return,
             SMALL_BYTES..LARGE_BYTES => &self.small,
-            LARGE_BYTES..=131_072 => &self.large,
+            LARGE_BYTES..=GROWN_BYTES_MAX => &self.large,
             _ => return,
         };
         let mut shelf = shelf.borrow_mut();
@@ -287,6 +304,38 @@ mod tests {
         assert!(buf.prepend(b"ahead:"));
         assert_eq!(buf.filled(), b"ahead:body");
         assert!(!buf.prepend(b"x"));
+    }
+
+    #[test]
+    fn what_was_sent_can_be_sent_again_without_what_lay_in_front_of_it() {
+        let mut buf = Buf::with_capacity(16);
+        buf.out().extend_from_slice(b"headbody");
+        buf.consume(4);
+        assert!(buf.prepend(b"new"));
+        for sent in [0, 2, 7] {
+            buf.consume_keeping(sent);
+            buf.rewind(7);
+            assert_eq!(buf.filled(), b"newbody");
+        }
+    }
+
+    #[test]
+    fn compacting_leaves_the_room_in_front_that_is_asked_for() {
+        let mut buf = Buf::with_capacity(16);
+        buf.out().extend_from_slice(b"abcdefgh");
+        buf.consume(2);
+        buf.compact_behind(3);
+        assert_eq!((buf.filled(), buf.room()), (&b"cdefgh"[..], 8));
+        buf.consume(4);
+        buf.compact_behind(3);
+        assert_eq!((buf.filled(), buf.room()), (&b"gh"[..], 11));
+        buf.consume_keeping(2);
+        buf.compact_behind(3);
+        assert_eq!((buf.len(), buf.room()), (0, 13));
+        assert!(buf.prepend(b"new") && !buf.prepend(b"x"));
+        buf.clear();
+        buf.compact_behind(0);
+        assert_eq!((buf.len(), buf.room()), (0, 16));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::answer;
 use super::ask::ask;
 use super::decide::{Decision, decide};
 use super::forward::{Forwarded, forward};
+use super::relay::HEAD_ROOM;
 use super::shard::Shard;
 use super::tunnel::Tunnel;
 use crate::http1;
@@ -118,8 +119,10 @@ impl<S: Stream> Client<S> {
                 return Err(CloseReason::Draining);
             }
             self.reader.idle(!begun);
-            // Only before a read: moved for each of many pipelined requests, the rest would be moved that often.
-            self.inbox.compact();
+            // Only before a read: moved for each of many pipelined requests, the rest would be moved that often. A client that has
+            // sent a large body has a large buffer: it may send another one.
+            let front = if self.inbox.is_large() { HEAD_ROOM } else { 0 };
+            self.inbox.compact_behind(front);
             let inbox = std::mem::take(&mut self.inbox);
             let read;
             (read, self.inbox) = self.reader.read(inbox, deadline).await;

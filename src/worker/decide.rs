@@ -11,6 +11,7 @@ use super::handshake::Handshake;
 use super::heads;
 use super::relay::{Body, Cut};
 use super::shard::Shard;
+use super::upload::begin;
 use crate::config::Snapshot;
 use crate::http1::{self, Method, Name, Request, RequestBody, Scratch};
 use crate::mailbox::Caller;
@@ -97,7 +98,8 @@ pub(super) fn decide_from<S: Stream>(
     if let Decision::Forward(mut exchange) = decision {
         // The first bytes of the body go with the head, in one write. A fault that shows in them ends it here: the service
         // then sees nothing of the request.
-        decision = match exchange.body.take(&mut client.inbox, &mut exchange.out) {
+        let Exchange { body, out, .. } = &mut exchange;
+        decision = match begin(body, &mut client.inbox, out, &shard.buffers) {
             Ok(()) => Decision::Forward(exchange),
             Err(cut) => refused_body(exchange, cut, shard),
         };

@@ -6,7 +6,7 @@ use super::endpoints::Asked;
 use super::failure::Failure;
 use super::heads::{self, Head, ResponseHead};
 use super::progress::Progress;
-use super::relay::{Cut, Pace, Pipe, pump};
+use super::relay::{Cut, HEAD_ROOM, Pace, Pipe, pump};
 use super::shard::Shard;
 use crate::http1::{self, RESPONSE_HEAD_BYTES_MAX};
 use crate::metrics::CloseReason;
@@ -14,9 +14,6 @@ use crate::net::{Broken, Buf, Reader, Stream, Writer};
 
 /// Interim responses (1xx) before the final one; more is an upstream gone mad.
 const INTERIM_MAX: usize = 64;
-
-/// Room in front of what a service sends: for what our head is longer than its own, so that it can go out with the body as it lies.
-const HEAD_ROOM: usize = 1_024;
 
 /// How an attempt ended.
 pub(super) enum Ended {

@@ -16,7 +16,7 @@ use super::progress::Progress;
 use super::relay::{Cut, Pace};
 use super::shard::Shard;
 use super::tunnel::Tunnel;
-use super::upload::upload;
+use super::upload::{make_way, upload};
 use super::upstream::Upstream;
 use crate::metrics::CloseReason;
 use crate::net::{Broken, Reader, Stream, Writer, race};
@@ -62,7 +62,7 @@ pub(super) async fn forward<S: Stream>(
             pass,
         };
         client.writer.tie(&upstream.reader);
-        let body_begun = exchange.body.moved();
+        let (body_begun, begun_bytes) = (exchange.body.moved(), exchange.out.len());
         let ended = attempt(client, &mut upstream, &mut exchange, asked, shard).await;
         client.writer.untie();
         if let Some(why) = upstream.reader.fault() {
@@ -79,7 +79,7 @@ pub(super) async fn forward<S: Stream>(
                         .upstreams
                         .give_back(service, upstream, shard.deadlines.now_ms());
                 }
-                return Forwarded::Done(finish(exchange, answered, shard));
+                return Forwarded::Done(finish(client, exchange, answered, shard));
             }
             Ended::Unanswered(failure)
                 if died.is_none()
@@ -87,7 +87,7 @@ pub(super) async fn forward<S: Stream>(
                     && failure.may_resend(exchange.idempotent, &upstream, asked, shard) =>
             {
                 shard.failed_once(asked, failure.outcome(upstream.reused), failure);
-                exchange.out.rewind();
+                exchange.out.rewind(begun_bytes);
                 died = Some(asked.address);
             }
             Ended::Unanswered(failure) => {
@@ -138,6 +138,10 @@ async fn attempt<S: Stream>(
         } else {
             Failure::Silent
         });
+    }
+    if sent.is_ok() && !exchange.idempotent {
+        // It has been sent, and is not sent again.
+        make_way(&mut exchange.out, &mut client.inbox);
     }
     if exchange.body.is_done() {
         // Even a failed write may have been answered: a service that refuses early closes early.
@@ -204,13 +208,19 @@ fn cut_short(ended: Ended, cut: Option<Cut>) -> Ended {
     }
 }
 
-fn finish<S: Stream>(exchange: Exchange, answered: Answered, shard: &Shard<S>) -> Done {
+fn finish<S: Stream>(
+    client: &mut Client<S>,
+    exchange: Exchange,
+    answered: Answered,
+    shard: &Shard<S>,
+) -> Done {
     let Exchange {
-        out,
+        mut out,
         mut facts,
         body,
         ..
     } = exchange;
+    make_way(&mut out, &mut client.inbox);
     shard.buffers.put(out);
     shard.count(|core| {
         core.bytes_in(body.moved());

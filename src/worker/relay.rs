@@ -8,10 +8,14 @@ use crate::http1::{Decoder, Fault, RequestBody, ResponseBody, Step};
 use crate::net::{Broken, Buf, Pool, Reader, Writer};
 
 /// Room that a chunk's frame needs beside its data: 16 hex digits and two line ends.
-const CHUNK_FRAME_BYTES: usize = 20;
+pub(super) const CHUNK_FRAME_BYTES: usize = 20;
 
 /// From this size on it is cheaper to move a head in front of the body than the body behind the head.
-const STRAIGHT_BYTES_MIN: usize = 2_048;
+pub(super) const STRAIGHT_BYTES_MIN: usize = 2_048;
+
+/// Room in front of what is read: for what the head that goes on is longer than the one that came, so that it can go with the body as
+/// it lies.
+pub(super) const HEAD_ROOM: usize = 1_024;
 
 /// A body under way: how it comes, how it goes.
 #[derive(Debug)]
@@ -176,7 +180,7 @@ impl Body {
     }
 
     /// How many of the coming bytes can be written on untouched.
-    fn straight(&self) -> Option<u64> {
+    pub(super) fn straight(&self) -> Option<u64> {
         match self.coming {
             _ if self.chunked || self.done => None,
             Coming::Length(left) => Some(left),
@@ -185,7 +189,7 @@ impl Body {
         }
     }
 
-    fn went_straight(&mut self, count: u64) {
+    pub(super) fn went_straight(&mut self, count: u64) {
         self.moved += count;
         if let Coming::Length(left) = &mut self.coming {
             *left -= count;
@@ -333,7 +337,8 @@ fn widen(mut pipe: Pipe, body: &Body, buffers: &Pool) -> Pipe {
     pipe
 }
 
-fn exchanged(small: Buf, buffers: &Pool) -> Buf {
+/// A large buffer with what is in a small one, which goes back.
+pub(super) fn exchanged(small: Buf, buffers: &Pool) -> Buf {
     let mut large = buffers.large();
     if small.room() + small.len() >= large.room() {
         buffers.put(large);
