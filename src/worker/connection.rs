@@ -20,8 +20,8 @@ use crate::reject::Reject;
 /// How long an ended connection is still read from, so that our last answer is not lost to a reset (RFC 9112 9.6).
 const LINGER_MS: u64 = 1_000;
 
-/// Bytes read and dropped while lingering.
-const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// Bytes read and dropped while lingering: what a client that speaks before it listens has under way.
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
 /// The length of a whole head, or the answer to what is none.
 type Head = Result<usize, Reject>;
