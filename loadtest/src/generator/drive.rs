@@ -3,15 +3,13 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use dbpower_gateway::net::clock::now_ns;
-use rustix::event::{Timespec, epoll};
 use rustls::ClientConfig;
 
 use super::connection::{Connection, Progress};
+use super::ready::Ready;
 use super::record::{Failure, Record};
 use super::requests::Requests;
 use super::schedule::Schedule;
@@ -24,12 +22,11 @@ const GRACE_NS: u64 = 2_000_000_000;
 const REST_NS: u64 = 10_000_000;
 const WAIT_NS_MAX: u64 = 100_000_000;
 const READ_BYTES: usize = 256 * 1024;
-const EVENTS_MAX: usize = 256;
 
 pub(crate) struct Drive<'a> {
     load: &'a Load,
     requests: &'a Requests,
-    epoll: OwnedFd,
+    ready: Ready,
     connections: Vec<Connection>,
     /// First in, first out, so that all of them are used.
     free: VecDeque<usize>,
@@ -46,7 +43,7 @@ impl<'a> Drive<'a> {
         Ok(Self {
             load,
             requests,
-            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            ready: Ready::new()?,
             connections: (0..load.connections)
                 .map(|_| Connection::default())
                 .collect(),
@@ -130,11 +127,7 @@ impl<'a> Drive<'a> {
             let (to, client) = (self.load.address, self.clients.get(index));
             match connection.start((due, self.turn), self.requests, to, client) {
                 Ok(Some(socket)) => {
-                    // Edge-triggered in both directions: registered once, for its life.
-                    let flags =
-                        epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
-                    let data = epoll::EventData::new_u64(index as u64);
-                    epoll::add(&self.epoll, socket, data, flags)?;
+                    self.ready.watch(socket, index)?;
                 }
                 Ok(None) => self.proceed(index, record),
                 Err(_) => {
@@ -159,18 +152,7 @@ impl<'a> Drive<'a> {
 
     /// Waits for events and lets their connections go on.
     fn look(&mut self, pause: u64, record: &mut Record) -> io::Result<()> {
-        let mut events = [MaybeUninit::<epoll::Event>::uninit(); EVENTS_MAX];
-        let timeout = Timespec {
-            tv_sec: 0,
-            tv_nsec: i64::try_from(pause).unwrap_or(0),
-        };
-        let ready = match epoll::wait(&self.epoll, &mut events, Some(&timeout)) {
-            Ok((ready, _)) => ready,
-            Err(rustix::io::Errno::INTR) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        for event in ready.iter() {
-            let index = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
+        for index in self.ready.wait(pause)? {
             self.proceed(index, record);
         }
         Ok(())

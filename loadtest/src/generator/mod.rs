@@ -6,6 +6,7 @@ mod answer;
 mod child;
 mod connection;
 mod drive;
+mod ready;
 mod record;
 mod replay;
 mod requests;

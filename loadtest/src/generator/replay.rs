@@ -4,14 +4,12 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 
 use dbpower_gateway::net::clock::now_ns;
-use rustix::event::{Timespec, epoll};
 
 use super::connection::{Connection, Progress};
+use super::ready::Ready;
 use super::{Load, Requests};
 use crate::accuracy::{Arrival, Seen, Verdict};
 
@@ -21,7 +19,6 @@ const CONNECTIONS: usize = 48;
 const GRACE_NS: u64 = 2_000_000_000;
 const WAIT_NS_MAX: u64 = 50_000_000;
 const READ_BYTES: usize = 64 * 1024;
-const EVENTS_MAX: usize = 256;
 
 /// A request under way on a connection.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +30,7 @@ struct Current {
 struct Replay<'a> {
     requests: &'a Requests,
     addresses: &'a [SocketAddr],
-    epoll: OwnedFd,
+    ready: Ready,
     /// Those of the first node, then those of the second, and so on.
     connections: Vec<Connection>,
     current: Vec<Option<Current>>,
@@ -77,7 +74,7 @@ pub(crate) fn replay(
     let mut replay = Replay {
         requests,
         addresses,
-        epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+        ready: Ready::new()?,
         connections: (0..count).map(|_| Connection::default()).collect(),
         current: vec![None; count],
         free: (0..addresses.len()).map(of_node).collect(),
@@ -130,13 +127,7 @@ impl Replay<'_> {
         let address = self.addresses[arrival.node];
         match self.connections[index].start((due, turn), self.requests, address, None) {
             Ok(Some(socket)) => {
-                let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
-                epoll::add(
-                    &self.epoll,
-                    socket,
-                    epoll::EventData::new_u64(index as u64),
-                    flags,
-                )?;
+                self.ready.watch(socket, index)?;
             }
             Ok(None) => self.proceed(index),
             Err(_) => {
@@ -149,18 +140,8 @@ impl Replay<'_> {
     }
 
     fn look(&mut self, pause: u64) -> io::Result<()> {
-        let mut events = [MaybeUninit::<epoll::Event>::uninit(); EVENTS_MAX];
-        let timeout = Timespec {
-            tv_sec: 0,
-            tv_nsec: i64::try_from(pause).unwrap_or(0),
-        };
-        let ready = match epoll::wait(&self.epoll, &mut events, Some(&timeout)) {
-            Ok((ready, _)) => ready,
-            Err(rustix::io::Errno::INTR) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        for event in ready.iter() {
-            self.proceed(usize::try_from(event.data.u64()).unwrap_or(usize::MAX));
+        for index in self.ready.wait(pause)? {
+            self.proceed(index);
         }
         Ok(())
     }
