@@ -17,8 +17,8 @@ use support::{Gateway, Plan, Upstream, Wire, gateway, pause, until, upstream};
 
 const GET: &str = "GET /api/v1/open/x HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Longer than a connection idles before it is parked (2 s and a tick).
-const PARKED: Duration = Duration::from_millis(2_300);
+/// Longer than a connection idles before it is parked (0.3 s and a tick).
+const PARKED: Duration = Duration::from_millis(600);
 
 fn plan(up: &Upstream) -> Plan {
     gateway()
@@ -96,7 +96,7 @@ fn what_a_parked_connection_does_is_counted_as_ever() {
 #[test]
 fn a_parked_connection_ends_with_its_idle_time() {
     let up = upstream();
-    let gw = plan(&up).env("IDLE_TIMEOUT", "3").start();
+    let gw = plan(&up).env("IDLE_TIMEOUT", "1").start();
     let mut wires = parked(&gw, 3);
     // One of them has spoken meanwhile: its time begins anew.
     assert_eq!(wires[1].send(GET).answer().status, 200);
