@@ -222,10 +222,10 @@ impl<R> Exchange<R> {
                 return Some(Verdict(Told::Granted(tokens)));
             }
             site.demand = site.demand.saturating_add(cost);
-            if !self.away && site.paced_until(now).is_some() {
-                site.refused_ns = Some(now);
-                let wait = slot.told().wait_ns(cost, &limits, now);
-                return Some(Verdict(Told::Refused(seconds(wait))));
+            if !self.away
+                && let Some(wait) = site.refuse_paced(slot, cost, &limits, now)
+            {
+                return Some(Verdict(Told::Refused(wait)));
             }
         }
         if self.away || self.waiting >= WAITING_MAX {

@@ -127,10 +127,8 @@ impl<R> Exchange<R> {
         while let Some(cost) = site.waiting.front().map(|waiter| waiter.cost) {
             let verdict = slot.and_then(|slot| serve(slot, cost, &limits, now));
             let verdict = verdict.or_else(|| {
-                site.paced_until(now)?;
-                let wait = slot?.told().wait_ns(cost, &limits, now);
-                site.refused_ns = Some(now);
-                Some(Told::Refused(seconds(wait)))
+                let wait = site.refuse_paced(slot?, cost, &limits, now)?;
+                Some(Told::Refused(wait))
             });
             let Some(verdict) = verdict else { break };
             let place = site.waiting.pop_front().and_then(|waiter| waiter.reply);

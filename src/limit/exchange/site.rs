@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::share::Share;
 use super::terms::{self, Rate};
+use crate::limit::limits::{Limits, seconds};
 use crate::limit::slot::Slot;
 
 /// Without a known epoch: the store is told nothing of what this node remembers.
@@ -119,6 +120,19 @@ impl<R> Site<R> {
         let refused = self.refused_ns.filter(|_| self.is_short)?;
         let next = self.called_ns.saturating_add(terms::pace_ns(&self.rate));
         (now < refused + terms::PACED_NS && now < next).then_some(next)
+    }
+
+    /// Between paced calls a request is refused here, with the seconds to wait.
+    pub(super) fn refuse_paced(
+        &mut self,
+        slot: &Slot,
+        cost: u32,
+        limits: &Limits,
+        now: u64,
+    ) -> Option<u32> {
+        self.paced_until(now)?;
+        self.refused_ns = Some(now);
+        Some(seconds(slot.told().wait_ns(cost, limits, now)))
     }
 
     /// When the site is to be looked at again without being asked.
