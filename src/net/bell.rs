@@ -1,6 +1,6 @@
 //! Which of a worker's parked connections have something to say: one epoll instance, which the runtime watches as it watches a
-//! socket (epoll in io_uring, or epoll in epoll). Not the table of them (the worker's). Invariant: a descriptor hangs here only
-//! while it is open; closing it takes it off.
+//! socket (epoll in io_uring, or epoll in epoll). Not the table of them (the worker's). Invariants: a descriptor hangs here only
+//! while it is open, closing it takes it off; one that has rung still hangs, in silence, so that parking it again is one call.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,11 +9,16 @@ use monoio::net::TcpStream;
 use rustix::event::{Timespec, epoll};
 use rustix::net::{RecvFlags, recv};
 
-use super::stream::{Bell, Signal};
+use super::stream::{Bell, Rung, Signal};
 use super::tcp::TcpParked;
 
 /// Connections told at once: more wait for the next look, so that a crowd that wakes together does not hold the worker.
 const RUNG_MAX: usize = 32;
+
+/// Anything ends the silence, once.
+const WATCHED: epoll::EventFlags = epoll::EventFlags::IN
+    .union(epoll::EventFlags::RDHUP)
+    .union(epoll::EventFlags::ONESHOT);
 
 /// One epoll instance.
 #[derive(Debug)]
@@ -35,9 +40,12 @@ impl Bell for TcpBell {
 
     fn watch(&self, parked: &TcpParked, tag: u32) -> io::Result<()> {
         let tag = epoll::EventData::new_u64(u64::from(tag));
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
         let fd = parked.fd().ok_or(io::ErrorKind::NotConnected)?;
-        Ok(epoll::add(&self.epoll, fd, tag, flags)?)
+        match epoll::modify(&self.epoll, fd, tag, WATCHED) {
+            // It hangs here for the first time.
+            Err(rustix::io::Errno::NOENT) => Ok(epoll::add(&self.epoll, fd, tag, WATCHED)?),
+            other => Ok(other?),
+        }
     }
 
     fn unwatch(&self, parked: &TcpParked) {
@@ -61,7 +69,7 @@ impl Bell for TcpBell {
         }
     }
 
-    async fn rung(&self, rung: &mut Vec<u32>) {
+    async fn rung(&self, rung: &mut Vec<Rung>) {
         let at_once = Timespec {
             tv_sec: 0,
             tv_nsec: 0,
@@ -76,11 +84,15 @@ impl Bell for TcpBell {
             if !matches!(epoll::wait(&self.epoll, room, Some(&at_once)), Ok(count) if count > 0) {
                 continue;
             }
-            rung.extend(events.drain(..).filter_map(|event: epoll::Event| {
-                let data = event.data;
-                u32::try_from(data.u64()).ok()
-            }));
+            rung.extend(events.drain(..).filter_map(told));
             return;
         }
     }
+}
+
+/// What the kernel says of one. With an end or an error there is no telling whether bytes came before.
+fn told(event: epoll::Event) -> Option<Rung> {
+    let (data, flags) = (event.data, event.flags);
+    let signal = (flags == epoll::EventFlags::IN).then_some(Signal::Bytes);
+    Some((u32::try_from(data.u64()).ok()?, signal))
 }

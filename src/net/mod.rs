@@ -30,7 +30,7 @@ pub use runtime::{
     spawn, told_within, usable_cpus, within,
 };
 pub use secure::Secure;
-pub use stream::{Bell, Broken, Clock, Reader, Signal, Stream, Sweeping, Writer};
+pub use stream::{Bell, Broken, Clock, Reader, Rung, Signal, Stream, Sweeping, Writer};
 pub use sweep::{PARK_AFTER_MS, Sweep};
 pub use tcp::{Tcp, TcpParked, TcpReader, TcpWriter};
 pub use tls_io::{Greeting, Unshaken};

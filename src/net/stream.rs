@@ -117,6 +117,9 @@ pub enum Signal {
     Failed,
 }
 
+/// A parked connection that has something to say, by its tag; and what, where the bell has seen it without a look of its own.
+pub type Rung = (u32, Option<Signal>);
+
 /// Watches parked connections, all of a worker's at once. Dropping a parked connection takes it from the bell.
 pub trait Bell: Sized + 'static {
     /// What is watched.
@@ -125,18 +128,18 @@ pub trait Bell: Sized + 'static {
     /// A bell that nothing hangs on.
     fn new() -> io::Result<Self>;
 
-    /// From now on `rung` tells `tag` when anything comes on this connection.
+    /// From now on `rung` tells `tag`, once, when anything comes on this connection or has come already.
     fn watch(&self, parked: &Self::Parked, tag: u32) -> io::Result<()>;
 
-    /// No longer.
+    /// No longer, of one that has not rung.
     fn unwatch(&self, parked: &Self::Parked);
 
     /// Looks at one connection without waiting.
     fn signal(parked: &Self::Parked) -> Signal;
 
-    /// Waits until something comes on any of them and appends tags to `rung`, each once, without waiting between the look
-    /// and the return: whoever is told unwatches them before anything else runs.
-    fn rung(&self, rung: &mut Vec<u32>) -> impl Future<Output = ()>;
+    /// Waits until something comes on any of them and appends these to `rung`, without waiting between the look and the return:
+    /// whoever is told takes them out before anything else runs. They are not watched any more.
+    fn rung(&self, rung: &mut Vec<Rung>) -> impl Future<Output = ()>;
 }
 
 /// The direction from the peer.
@@ -151,6 +154,11 @@ pub trait Reader: 'static {
     /// Says that the connection is between two requests (true) or busy: an idle one may be ended by draining and overload,
     /// and a read on it may come back as [`Broken::Parked`].
     fn idle(&self, idle: bool);
+
+    /// Nothing of the peer's is held below this, so that what comes next shows on the connection itself.
+    fn may_park(&self) -> bool {
+        true
+    }
 
     /// The certificate that the peer has proved to own.
     fn proved(&self) -> Option<&Proved> {

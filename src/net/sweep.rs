@@ -24,8 +24,8 @@ const NEVER: u64 = u64::MAX;
 const TIE_GRACE_MS: u64 = 20;
 
 /// An idle connection gives its buffer and its request's state back after this time: ten thousand idle ones would otherwise own
-/// ten thousand of each. Later would spare a client that asks once a second its waking (7 µs), but the parked are woken in fair shares:
-/// with 2 s a crowd of 2,500 that woke together kept others waiting for 99 ms, with 0.3 s for 19.
+/// ten thousand of each. Who then asks after a pause is parked right after its answer. Later is no better: the parked are woken in fair shares,
+/// and with 2 s a crowd of 2,500 that woke together kept others waiting for 99 ms, with 0.3 s for 19.
 pub const PARK_AFTER_MS: u64 = 300;
 
 /// Descriptors looked at by one poll call.

@@ -133,10 +133,15 @@ impl Drop for TcpParked {
     }
 }
 
-/// Splits an open stream and puts it under the sweep.
+/// Takes a new stream over.
 pub(super) fn adopt(stream: TcpStream, session: Option<Rc<Session>>) -> (TcpReader, TcpWriter) {
     // Small answers must not wait for the peer's acknowledgement (Nagle); failing to set it costs latency only.
     let _ = stream.set_nodelay(true);
+    split(stream, session)
+}
+
+/// Splits an open stream and puts it under the sweep.
+fn split(stream: TcpStream, session: Option<Rc<Session>>) -> (TcpReader, TcpWriter) {
     let sweep = Sweep::of_thread();
     let fd = stream.as_raw_fd();
     let registration = Rc::new(Registration {
@@ -239,7 +244,7 @@ impl Stream for Tcp {
         let session = parked.session.take();
         let fd = parked.fd.take().ok_or(io::ErrorKind::NotConnected)?;
         let stream = TcpStream::from_std(std::net::TcpStream::from(fd))?;
-        Ok(adopt(stream, session))
+        Ok(split(stream, session))
     }
 }
 
@@ -349,6 +354,12 @@ impl Reader for TcpReader {
     fn idle(&self, idle: bool) {
         let now_ms = self.registration.sweep.now_ms();
         self.registration.watch.idle(idle.then_some(now_ms));
+    }
+
+    fn may_park(&self) -> bool {
+        let fd = self.registration.borrow();
+        let session = self.session.as_ref();
+        session.is_none_or(|session| tls_io::may_park(session, fd))
     }
 
     fn proved(&self) -> Option<&Proved> {

@@ -233,18 +233,26 @@ fn a_parked_connection_rings_when_something_comes_and_wakes_whole() {
         let mut rung = Vec::new();
         while rung.len() < 2 {
             bell.rung(&mut rung).await;
-            for tag in &rung {
-                bell.unwatch(&parked[*tag as usize]);
-            }
         }
-        rung.sort_unstable();
-        assert_eq!(rung, [0, 1], "each once, the third is quiet");
+        rung.sort_unstable_by_key(|(tag, _)| *tag);
+        let told = [(0, Some(Signal::Bytes)), (1, None)];
+        assert_eq!(rung, told, "each once, the third is quiet");
         let signals: Vec<Signal> = parked.iter().map(TcpBell::signal).collect();
         assert_eq!(signals, [Signal::Bytes, Signal::End, Signal::Quiet]);
         let awake = parked.into_iter().next().map(Tcp::wake);
-        let (mut reader, _writer) = awake.expect("three").expect("an open socket");
+        let (mut reader, writer) = awake.expect("three").expect("an open socket");
         let (read, buf) = reader.read(Buf::with_capacity(10), soon(1_000)).await;
         assert_eq!((read, buf.filled()), (Ok(5), &b"hello"[..]));
         assert_eq!(Sweep::of_thread().connections(), 1);
+
+        // Again, under another tag; what has come before rings as well.
+        let again = Tcp::park(reader, writer).expect("nothing is in flight");
+        assert!(first.write_all(b"again").is_ok());
+        for tag in [7, 8] {
+            bell.watch(&again, tag).expect("it hangs there already");
+            rung.clear();
+            bell.rung(&mut rung).await;
+            assert_eq!(rung, [(tag, Some(Signal::Bytes))]);
+        }
     });
 }

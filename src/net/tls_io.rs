@@ -290,6 +290,19 @@ pub(super) fn goodbye(session: &Session, fd: BorrowedFd<'_>) {
     }
 }
 
+/// Whether nothing that has come waits here for a reader, and nothing for the socket.
+pub(super) fn may_park(session: &Session, fd: BorrowedFd<'_>) -> bool {
+    if session.reading.get() || session.writing.get() || !session.is_open() {
+        return false;
+    }
+    let is_silent = session.is_silent();
+    send_now(session, fd);
+    let unsent = session.outgoing();
+    let is_sent = unsent.is_none();
+    unsent.into_iter().for_each(|left| session.put_back(left));
+    is_silent && is_sent
+}
+
 /// Whether nothing has come that a reader would get. Tickets and key updates are none of its business.
 pub(super) fn is_quiet(session: &Session, fd: BorrowedFd<'_>) -> bool {
     if session.reading.get() || !session.is_open() {

@@ -338,11 +338,34 @@ fn an_idle_connection_is_parked_and_wakes_with_its_keys() {
                 let (read, buf) = reader.read(buf, soon(5_000)).await;
                 assert_eq!((read, buf.filled()), (Ok(4), &b"back"[..]));
                 assert!(reader.is_quiet(), "tickets are nobody's request");
+                assert!(reader.may_park());
                 drop(Tcp::park(reader, writer));
                 assert_eq!(peer.join().expect("a peer"), (*b"word", Vec::new()));
             }
         });
     }
+}
+
+#[test]
+fn what_is_decrypted_already_would_not_ring() {
+    let pair = configured(&[&version::TLS13]);
+    on_both(move || {
+        let pair = pair.clone();
+        async move {
+            let ((mut reader, _writer), peer) = shaken(&pair, |mut client| {
+                client.write_all(b"two words").expect("written");
+                client
+            })
+            .await;
+            let (read, buf) = reader.read(Buf::with_capacity(3), soon(5_000)).await;
+            assert_eq!((read, buf.filled()), (Ok(3), &b"two"[..]));
+            assert!(!reader.may_park());
+            let (read, buf) = reader.read(Buf::with_capacity(64), soon(5_000)).await;
+            assert_eq!((read, buf.filled()), (Ok(6), &b" words"[..]));
+            assert!(reader.may_park());
+            drop(peer.join());
+        }
+    });
 }
 
 #[test]

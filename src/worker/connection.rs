@@ -34,6 +34,8 @@ pub(super) struct Client<S: Stream> {
     pub(super) inbox: Buf,
     /// The TCP peer, IPv4-mapped addresses as IPv4.
     pub(super) peer: IpAddr,
+    /// Its last request came after a pause: after the answer it is parked at once and not first waited for.
+    pub(super) is_slow: bool,
 }
 
 /// Why a connection is no longer served: what is to come needs less memory, or none.
@@ -83,6 +85,9 @@ pub(super) async fn serve<S: Stream>(
         if let Err(reason) = keep {
             break reason;
         }
+        if client.rests(shard) {
+            return Served::Idle(client);
+        }
     };
     client.linger(reason, shard).await;
     shard.buffers.put(client.inbox);
@@ -90,6 +95,11 @@ pub(super) async fn serve<S: Stream>(
 }
 
 impl<S: Stream> Client<S> {
+    /// Whether it is parked right after an answer.
+    fn rests(&self, shard: &Shard<S>) -> bool {
+        self.is_slow && self.inbox.is_empty() && !shard.is_draining() && self.reader.may_park()
+    }
+
     /// Reads until a whole head is there; its length, or the answer that its sender gets instead. `None`: nothing came for a
     /// moment.
     async fn read_head(&mut self, shard: &Shard<S>) -> Result<Option<Head>, CloseReason> {
@@ -131,7 +141,10 @@ impl<S: Stream> Client<S> {
                 Ok(0) if begun => return Err(CloseReason::ClientReset),
                 Ok(0) => return Err(CloseReason::ClientClosed),
                 Ok(_) => {}
-                Err(Broken::Parked) => return Ok(None),
+                Err(Broken::Parked) => {
+                    self.is_slow = false;
+                    return Ok(None);
+                }
                 Err(Broken::TimedOut) if begun => {
                     let what = "The request head did not arrive in time (HEAD_TIMEOUT)";
                     return Ok(Some(Err(Reject::too_slow(what))));

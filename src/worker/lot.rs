@@ -1,14 +1,14 @@
 //! The parking lot: connections between two requests, as entries of a table instead of tasks. Not their life (`mod` serves them,
 //! `net` watches them). Invariants: an entry holds some fifty bytes, and nothing on the heap but the keys of an encrypted
-//! connection; entries stand in the order they came,
-//! which is the order in which their idle time ends; an entry hangs on the bell exactly as long as it stands here.
+//! connection; entries stand in the order they came, which is the order in which their idle time ends but for `PARK_AFTER_MS`;
+//! the bell watches an entry exactly as long as it stands here.
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::IpAddr;
 
 use crate::metrics::CloseReason;
-use crate::net::{Bell, PARK_AFTER_MS, Signal, Stream};
+use crate::net::{Bell, Signal, Stream};
 
 /// No entry.
 const NONE: u32 = u32::MAX;
@@ -18,6 +18,10 @@ const SPOKEN_MAX: usize = 16;
 
 /// Parked connections that are worth giving memory back for: they have left some 6 MB.
 const CROWD: usize = 256;
+
+/// A pause after which the next one is expected to be long enough for parking. Expecting too little costs a read that is taken back
+/// (with thousands of them in flight the kernel searches for each), expecting too much a look at the bell.
+const PAUSE_MS: u64 = 100;
 
 /// Looks after which memory is given back even though the crowd still comes.
 const LOOKS_MAX: u32 = 10;
@@ -42,8 +46,8 @@ struct Line<S: Stream> {
 
 /// What becomes of a connection that is taken out.
 pub(super) enum Taken<S: Stream> {
-    /// It has a request: it lives on.
-    Awake(S::Parked, IpAddr),
+    /// It has a request: it lives on. True: after a pause.
+    Awake(S::Parked, IpAddr, bool),
     /// It is closed already.
     Ended(CloseReason, IpAddr),
 }
@@ -71,8 +75,13 @@ impl<S: Stream> Lot<S> {
         })
     }
 
-    /// Parks a connection that has been idle for a moment; gives it back when it cannot be watched.
-    pub(super) fn park(&self, parked: S::Parked, peer: IpAddr, now_ms: u64) -> Option<S::Parked> {
+    /// Parks a connection that is idle; gives it back when it cannot be watched.
+    pub(super) fn park(
+        &self,
+        parked: S::Parked,
+        peer: IpAddr,
+        idle_since_ms: u64,
+    ) -> Option<S::Parked> {
         let line = &mut *self.line.borrow_mut();
         let slot = line
             .free
@@ -91,7 +100,7 @@ impl<S: Stream> Lot<S> {
             peer,
             older: line.youngest,
             younger: NONE,
-            idle_since_ms: now_ms.saturating_sub(PARK_AFTER_MS),
+            idle_since_ms,
         };
         line.append(slot, entry);
         let (came, seen, looks) = self.came.get();
@@ -99,15 +108,21 @@ impl<S: Stream> Lot<S> {
         None
     }
 
-    /// Takes out a connection that has rung. `None`: it has nothing to say after all.
-    pub(super) fn take_rung(&self, slot: u32) -> Option<Taken<S>> {
+    /// Takes out a connection that has rung, `seen` to do that. `None`: it has nothing to say after all.
+    pub(super) fn take_rung(
+        &self,
+        slot: u32,
+        seen: Option<Signal>,
+        now_ms: u64,
+    ) -> Option<Taken<S>> {
         let line = &mut *self.line.borrow_mut();
-        let signal = S::Bell::signal(&line.entry(slot)?.parked);
-        let entry = match signal {
-            Signal::Quiet => return None,
-            Signal::Bytes | Signal::End | Signal::Failed => line.remove(slot)?,
-        };
-        Some(self.taken(entry, signal, CloseReason::ClientClosed))
+        let parked = &line.entry(slot)?.parked;
+        let signal = seen.unwrap_or_else(|| S::Bell::signal(parked));
+        if signal == Signal::Quiet && self.bell.watch(parked, slot).is_ok() {
+            return None;
+        }
+        let entry = line.remove(slot)?;
+        Some(taken(entry, signal, CloseReason::Failed, now_ms))
     }
 
     /// Takes out the next connection whose idle time is over.
@@ -118,16 +133,14 @@ impl<S: Stream> Lot<S> {
             return None;
         }
         let entry = line.remove(line.oldest)?;
-        let signal = S::Bell::signal(&entry.parked);
-        Some(self.taken(entry, signal, CloseReason::IdleTimeout))
+        Some(self.taken_unasked(entry, CloseReason::IdleTimeout, now_ms))
     }
 
     /// Takes out the oldest connection, whatever it does: draining.
-    pub(super) fn take_oldest(&self, why: CloseReason) -> Option<Taken<S>> {
+    pub(super) fn take_oldest(&self, why: CloseReason, now_ms: u64) -> Option<Taken<S>> {
         let line = &mut *self.line.borrow_mut();
         let entry = line.remove(line.oldest)?;
-        let signal = S::Bell::signal(&entry.parked);
-        Some(self.taken(entry, signal, why))
+        Some(self.taken_unasked(entry, why, now_ms))
     }
 
     /// Closes the connection that has been idle for longest and tells whose it was.
@@ -161,14 +174,21 @@ impl<S: Stream> Lot<S> {
         settled
     }
 
-    fn taken(&self, entry: Entry<S>, signal: Signal, quiet: CloseReason) -> Taken<S> {
+    /// What becomes of one that has not rung.
+    fn taken_unasked(&self, entry: Entry<S>, quiet: CloseReason, now_ms: u64) -> Taken<S> {
         self.bell.unwatch(&entry.parked);
-        match signal {
-            Signal::Bytes => Taken::Awake(entry.parked, entry.peer),
-            Signal::End => Taken::Ended(CloseReason::ClientClosed, entry.peer),
-            Signal::Failed => Taken::Ended(CloseReason::ClientReset, entry.peer),
-            Signal::Quiet => Taken::Ended(quiet, entry.peer),
-        }
+        let signal = S::Bell::signal(&entry.parked);
+        taken(entry, signal, quiet, now_ms)
+    }
+}
+
+fn taken<S: Stream>(entry: Entry<S>, signal: Signal, quiet: CloseReason, now_ms: u64) -> Taken<S> {
+    let is_slow = entry.idle_since_ms + PAUSE_MS <= now_ms;
+    match signal {
+        Signal::Bytes => Taken::Awake(entry.parked, entry.peer, is_slow),
+        Signal::End => Taken::Ended(CloseReason::ClientClosed, entry.peer),
+        Signal::Failed => Taken::Ended(CloseReason::ClientReset, entry.peer),
+        Signal::Quiet => Taken::Ended(quiet, entry.peer),
     }
 }
 

@@ -22,7 +22,7 @@ fn peer(number: u32) -> IpAddr {
 /// Who was taken out, and why it was closed if it was.
 fn told(taken: Option<Taken<Tcp>>) -> Option<(IpAddr, Option<CloseReason>)> {
     taken.map(|taken| match taken {
-        Taken::Awake(_, peer) => (peer, None),
+        Taken::Awake(_, peer, _) => (peer, None),
         Taken::Ended(reason, peer) => (peer, Some(reason)),
     })
 }
@@ -74,14 +74,15 @@ fn walk(seed: u64) {
                 let mut held = list.remove(at).expect("one of the list");
                 held.theirs.write_all(b"x").expect("an open socket");
                 let found: Vec<_> = (0..STEPS)
-                    .filter_map(|slot| told(lot.take_rung(slot)))
+                    .filter_map(|slot| told(lot.take_rung(slot, None, now_ms)))
                     .collect();
                 assert_eq!(found, [(peer(held.number), None)], "{}", context());
             }
             _ => {
                 let theirs = TcpStream::connect(address).expect("a connection");
                 let (ours, _) = listener.accept().expect("a connection");
-                let refused = lot.park(OwnedFd::from(ours).into(), peer(number), now_ms);
+                let idle_since_ms = now_ms - PARK_AFTER_MS;
+                let refused = lot.park(OwnedFd::from(ours).into(), peer(number), idle_since_ms);
                 assert!(refused.is_none(), "{}", context());
                 list.push_back(Held {
                     number,
@@ -92,11 +93,11 @@ fn walk(seed: u64) {
         }
     }
     for held in list {
-        let found = told(lot.take_oldest(CloseReason::Draining));
+        let found = told(lot.take_oldest(CloseReason::Draining, now_ms));
         let expected = (peer(held.number), Some(CloseReason::Draining));
         assert_eq!(found, Some(expected), "seed {seed}, at the end");
     }
-    assert!(lot.take_oldest(CloseReason::Draining).is_none());
+    assert!(lot.take_oldest(CloseReason::Draining, now_ms).is_none());
 }
 
 #[test]

@@ -41,8 +41,8 @@ pub use shard::Setup;
 
 use crate::metrics::{self, CloseReason};
 use crate::net::{
-    Accept, Bell, Broken, Driver, Edge, Greeting, Incoming, Reader, Stream, Sweeping, Tcp,
-    Unshaken, Writer, catch_panic, out_of_descriptors, run, sleep_ms, spawn,
+    Accept, Bell, Broken, Driver, Edge, Greeting, Incoming, PARK_AFTER_MS, Reader, Stream,
+    Sweeping, Tcp, Unshaken, Writer, catch_panic, out_of_descriptors, run, sleep_ms, spawn,
 };
 use crate::reject::Reject;
 
@@ -107,7 +107,8 @@ async fn keep_time<S: Stream>(shard: &Rc<Shard<S>>, stop: impl FnOnce()) {
     while drained_ms < DRAIN_ACCEPT_MS || shard.connections.get() > 0 {
         shard.sweep.end_idle();
         shard.tunnels.drain();
-        while let Some(taken) = shard.lot.take_oldest(CloseReason::Draining) {
+        let now_ms = shard.deadlines.now_ms();
+        while let Some(taken) = shard.lot.take_oldest(CloseReason::Draining, now_ms) {
             go_on(taken, shard);
         }
         shard.upstreams.close();
@@ -139,6 +140,7 @@ async fn accept_loop(incoming: Rc<Incoming>, shard: Rc<Shard<Tcp>>) {
                     writer,
                     inbox,
                     peer: plain_address(peer),
+                    is_slow: false,
                 };
                 spawn(connection(client, Rc::clone(&shard)));
             }
@@ -187,8 +189,9 @@ async fn wake_loop<S: Stream>(shard: Rc<Shard<S>>) {
     let mut rung = Vec::new();
     loop {
         shard.lot.bell.rung(&mut rung).await;
-        for slot in rung.drain(..) {
-            if let Some(taken) = shard.lot.take_rung(slot) {
+        for (slot, signal) in rung.drain(..) {
+            let now_ms = shard.deadlines.now_ms();
+            if let Some(taken) = shard.lot.take_rung(slot, signal, now_ms) {
                 go_on(taken, &shard);
             }
         }
@@ -199,7 +202,7 @@ async fn wake_loop<S: Stream>(shard: Rc<Shard<S>>) {
 fn go_on<S: Stream>(taken: Taken<S>, shard: &Rc<Shard<S>>) {
     match taken {
         Taken::Ended(reason, peer) => shard.closed(reason, peer),
-        Taken::Awake(parked, peer) => match S::wake(parked) {
+        Taken::Awake(parked, peer, is_slow) => match S::wake(parked) {
             Ok((reader, writer)) => {
                 let inbox = shard.buffers.small();
                 let client = Client {
@@ -207,6 +210,7 @@ fn go_on<S: Stream>(taken: Taken<S>, shard: &Rc<Shard<S>>) {
                     writer,
                     inbox,
                     peer,
+                    is_slow,
                 };
                 let shard = Rc::clone(shard);
                 S::spawn(async move { live(client, &shard).await });
@@ -333,10 +337,13 @@ fn park<S: Stream>(client: Client<S>, shard: &Shard<S>) -> std::io::Result<Optio
         writer,
         inbox,
         peer,
+        is_slow,
     } = client;
     shard.buffers.put(inbox);
     let parked = S::park(reader, writer)?;
-    let Some(parked) = shard.lot.park(parked, peer, shard.deadlines.now_ms()) else {
+    let idle_ms = if is_slow { 0 } else { PARK_AFTER_MS };
+    let idle_since_ms = shard.deadlines.now_ms().saturating_sub(idle_ms);
+    let Some(parked) = shard.lot.park(parked, peer, idle_since_ms) else {
         return Ok(None);
     };
     let (reader, writer) = S::wake(parked)?;
@@ -345,6 +352,7 @@ fn park<S: Stream>(client: Client<S>, shard: &Shard<S>) -> std::io::Result<Optio
         writer,
         inbox: shard.buffers.small(),
         peer,
+        is_slow: false,
     }))
 }
 

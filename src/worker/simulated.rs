@@ -31,6 +31,7 @@ impl<S: Stream> Worker<S> {
             writer,
             inbox: self.0.buffers.small(),
             peer,
+            is_slow: false,
         };
         super::connection(client, Rc::clone(&self.0)).await;
     }

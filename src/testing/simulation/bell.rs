@@ -9,7 +9,7 @@ use std::task::{Poll, Waker};
 
 use super::wire::End;
 use super::world::{stumble, world};
-use crate::net::{Bell, Signal};
+use crate::net::{Bell, Rung, Signal};
 
 /// A connection between two requests.
 pub(super) struct Parked(Option<Rc<End>>);
@@ -74,18 +74,22 @@ impl Bell for SimulatedBell {
         parked.end().signal()
     }
 
-    async fn rung(&self, rung: &mut Vec<u32>) {
+    async fn rung(&self, rung: &mut Vec<Rung>) {
         stumble().await;
         poll_fn(|cx| {
             self.waker.replace(Some(cx.waker().clone()));
             let mut watched = self.watched.borrow_mut();
             watched.retain(|(end, _)| !end.is_closed());
-            for (end, tag) in watched.iter() {
+            watched.retain(|(end, tag)| {
                 end.listen(cx.waker());
-                if end.signal() != Signal::Quiet {
-                    rung.push(*tag);
+                // As `net::bell`: bytes alone are seen, for all else the connection is looked at.
+                match end.signal() {
+                    Signal::Quiet => return true,
+                    Signal::Bytes => rung.push((*tag, Some(Signal::Bytes))),
+                    Signal::End | Signal::Failed => rung.push((*tag, None)),
                 }
-            }
+                false
+            });
             if rung.is_empty() {
                 Poll::Pending
             } else {

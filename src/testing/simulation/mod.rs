@@ -5,7 +5,7 @@
 //! decided beforehand (`plan`), so that both are judged by the plan and not by each other. `client`, `service` and `run` check:
 //! a client gets exactly the answers to its own requests, in order, or a visible break; a service sees no byte of a request that was
 //! refused, each request whole or visibly broken, and twice only what may be sent twice; no connection is used again that is not
-//! clean; connections and buffers stay within their bounds; in the end nothing is left. `limits` has every time limit, `found` what
+//! clean; connections and buffers stay within their bounds; in the end nothing is left. `limits` has every time limit, `rhythm` who is parked when, `found` what
 //! runs have found.
 //!
 //! `tests/mutations/run` plants mistakes in the worker and lets runs find them. The first seed that did, of those from 1 on:
@@ -44,6 +44,7 @@ mod found;
 mod limits;
 mod message;
 mod plan;
+mod rhythm;
 mod run;
 mod service;
 mod stream;

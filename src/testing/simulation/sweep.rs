@@ -80,6 +80,10 @@ impl Sweep {
         }
     }
 
+    pub(super) fn is_parked(&self, link: u64) -> bool {
+        self.lot.borrow().contains(&link)
+    }
+
     pub(super) fn now_ms(&self) -> u64 {
         self.now_ms.get()
     }
