@@ -78,6 +78,8 @@ pub enum Fault {
     CodingOnHttp10,
     /// Both `Content-Length` and `Transfer-Encoding`.
     LengthAndCoding,
+    /// `Content_Length` or `Transfer_Encoding`, which a CGI-like service reads as if it had hyphens.
+    FramingMisspelt,
     /// `Connection` names a field that every reader must see.
     ConnectionNames,
     /// `Connection` with more options than `CONNECTION_OPTIONS_MAX`.
@@ -128,6 +130,7 @@ impl Fault {
             Self::FieldNameSpace | Self::FieldFolded => 400,
             Self::LengthInvalid | Self::LengthRepeated | Self::LengthTooLarge => 400,
             Self::CodingRepeated | Self::CodingList | Self::CodingOnHttp10 => 400,
+            Self::FramingMisspelt => 400,
             Self::LengthAndCoding | Self::ConnectionNames | Self::ConnectionOptions => 400,
             Self::ChunkSize | Self::ChunkTooLarge | Self::ChunkEnd => 400,
             Self::ChunkExtension | Self::ChunkExtensionTooLong | Self::TrailersTooLong => 400,
@@ -174,6 +177,7 @@ impl Fault {
             Self::CodingList => "Transfer-Encoding must be exactly: chunked",
             Self::CodingOnHttp10 => "HTTP/1.0 knows no Transfer-Encoding",
             Self::LengthAndCoding => "Content-Length and Transfer-Encoding exclude each other",
+            Self::FramingMisspelt => "Content-Length and Transfer-Encoding are spelt with hyphens",
             Self::ConnectionNames => "Connection must not name Host, Content-Length or credentials",
             Self::ConnectionOptions => "Connection lists too many options: at most 64 are read",
             Self::Expectation => "The only expectation served is 100-continue",
@@ -216,6 +220,7 @@ impl Fault {
             Self::LengthTooLarge => "RFC 9110 8.6",
             Self::CodingUnsupported | Self::CodingRepeated | Self::CodingList => "RFC 9112 6.1",
             Self::CodingOnHttp10 | Self::LengthAndCoding => "RFC 9112 6.1",
+            Self::FramingMisspelt => "RFC 3875 4.1.18",
             Self::ConnectionNames | Self::ConnectionOptions => "RFC 9110 7.6.1",
             Self::Expectation => "RFC 9110 10.1.1",
             Self::ChunkSize | Self::ChunkTooLarge | Self::ChunkEnd => "RFC 9112 7.1",

@@ -16,6 +16,8 @@ pub enum Name {
     TransferEncoding,
     Upgrade,
     ContentLength,
+    /// `Content_Length`, `Transfer_Encoding`: framing to a CGI-like reader and to no other.
+    FramingMisspelt,
     Expect,
     Authorization,
     Cookie,
@@ -83,11 +85,15 @@ impl Name {
             (11, b'c') if folded_eq(name, b"client-cert") => return Self::ClientCert,
             (12, b'c') => (b"content-type", Self::ContentType),
             (13, b'a') => (b"authorization", Self::Authorization),
-            (14, b'c') => (b"content-length", Self::ContentLength),
+            (14, b'c') if folded_eq(name, b"content-length") => {
+                return Self::framing(name, Self::ContentLength);
+            }
             (14, b't') if folded_eq(name, b"true-client-ip") => return Self::TrueClientIp,
             (16, b'p') => (b"proxy-connection", Self::ProxyConnection),
             (17, b'c') if folded_eq(name, b"client-cert-chain") => return Self::ClientCert,
-            (17, b't') => (b"transfer-encoding", Self::TransferEncoding),
+            (17, b't') if folded_eq(name, b"transfer-encoding") => {
+                return Self::framing(name, Self::TransferEncoding);
+            }
             (17, b's') => (b"sec-websocket-key", Self::SecWebSocketKey),
             (18, b'p') => (b"proxy-authenticate", Self::ProxyAuthenticate),
             (19, b'p') => (b"proxy-authorization", Self::ProxyAuthorization),
@@ -101,6 +107,14 @@ impl Name {
             kind
         } else {
             Self::Other
+        }
+    }
+
+    fn framing(name: &[u8], kind: Self) -> Self {
+        if name.contains(&b'_') {
+            Self::FramingMisspelt
+        } else {
+            kind
         }
     }
 

@@ -167,6 +167,7 @@ impl<'b> Facts<'b> {
             Name::Host => self.take_host(value)?,
             Name::ContentLength => self.framing.take_length(value)?,
             Name::TransferEncoding => self.framing.take_coding(value, minor)?,
+            Name::FramingMisspelt => return Err(Fault::FramingMisspelt),
             Name::Connection => self.connection.take(value)?,
             // A 1.0 client cannot wait for a 100, so its expectation goes no further (RFC 9110 10.1.1).
             Name::Expect if minor == 0 => field.hop = true,

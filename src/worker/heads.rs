@@ -285,6 +285,7 @@ pub(super) fn relays(name: Name) -> bool {
         name,
         Name::ContentLength
             | Name::TransferEncoding
+            | Name::FramingMisspelt
             | Name::AccessControlRequestMethod
             | Name::AccessControlRequestHeaders
             | Name::AccessControlOther
