@@ -116,7 +116,9 @@ fn a_pooled_connection_closed_in_the_meantime_is_replaced_unnoticed() {
             gw.post(PATH).body("x")
         };
         assert_eq!(ask.send().status, 200);
-        until("the upstream to have closed", || up.closed() == n);
+        until("the upstream to have closed", || {
+            up.closed() == n && up.end_has_arrived()
+        });
     }
     assert_eq!(up.requests().len(), 5, "nothing was sent twice");
 }
