@@ -1,6 +1,7 @@
 //! The two kinds of values that the gateway takes from a token: identifiers and dates. Not here: which claim is which.
 //! Invariant: a [`ClaimValue`] can stand in a header line and in a log line as it is: printable ASCII, no outer blanks.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::Value;
@@ -38,6 +39,14 @@ impl ClaimValue {
         }
     }
 
+    /// As it stands in a header line.
+    pub(super) fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Integer(number) => Cow::Owned(number.to_string()),
+            Self::Text(text) => Cow::Borrowed(text),
+        }
+    }
+
     /// `None` for every other JSON value: fractions (also `1.0` and integers beyond 64 bits, which two readers
     /// would round to different numbers), booleans, objects, lists, text that a header line cannot carry unchanged.
     pub(super) fn parse(value: &Value) -> Option<Self> {
@@ -71,12 +80,12 @@ fn is_plain(text: &str) -> bool {
 }
 
 /// The member `name`; `null` counts as absent, as it does for the libraries that issue tokens.
-pub(super) fn member<'a>(object: &'a Object, name: &str) -> Option<&'a Value> {
+pub(super) fn member<'a>(object: &'a Object<'_>, name: &str) -> Option<&'a Value> {
     object.get(name).filter(|value| !value.is_null())
 }
 
 /// A NumericDate (RFC 7519, 2) in unix milliseconds; `None` if the claim is absent.
-pub(super) fn date_ms(claims: &Object, name: &str) -> Result<Option<u64>, Why> {
+pub(super) fn date_ms(claims: &Object<'_>, name: &str) -> Result<Option<u64>, Why> {
     let Some(value) = member(claims, name) else {
         return Ok(None);
     };

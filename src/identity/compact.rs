@@ -1,20 +1,18 @@
 //! The compact form of a token: three base64url parts, two of them JSON objects. Not here: what they mean.
 //! Invariant: no object with a repeated name gets through, so no two readers can see different claims in it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::Why;
 
 /// A longer token is refused unread: hashing and parsing it would cost more than a stranger may spend.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
-
-/// The members of a header or of the claims.
-pub(super) type Object = Map<String, Value>;
 
 /// A token cut at its two dots.
 pub(super) struct Compact<'a> {
@@ -47,49 +45,144 @@ impl<'a> Compact<'a> {
 }
 
 /// Decodes one part. Strict: no padding, no stray bits, so one token has one spelling.
-pub(super) fn object(part: &str) -> Result<Object, Why> {
-    let bytes = decode(part)?;
-    match serde_json::from_slice::<Unique>(&bytes) {
-        Ok(unique) if unique.repeated => Err(Why::DuplicateName),
-        Ok(unique) => Ok(unique.members),
-        Err(_) => Err(Why::Malformed),
-    }
-}
-
 pub(super) fn decode(part: &str) -> Result<Vec<u8>, Why> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| Why::Malformed)
 }
 
-/// A JSON object that remembers whether a name was repeated. `serde_json::Map` keeps the last value, other
-/// parsers the first: a token with `"organization_id":1,…,"organization_id":2` would be two callers (RFC 8725, 2.4).
-struct Unique {
-    members: Object,
-    repeated: bool,
-}
+/// The members of a decoded header or of decoded claims: a handful, which a list finds sooner than a map is built.
+pub(super) struct Object<'a>(Vec<(Cow<'a, str>, Value)>);
 
-impl<'de> Deserialize<'de> for Unique {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(UniqueVisitor)
+/// Most tokens have no more members.
+const FEW: usize = 16;
+
+impl<'a> Object<'a> {
+    pub(super) fn parse(json: &'a [u8]) -> Result<Self, Why> {
+        let object: Self = serde_json::from_slice(json).map_err(|_| Why::Malformed)?;
+        if object.has_repeated() {
+            return Err(Why::DuplicateName);
+        }
+        Ok(object)
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        let mut members = self.0.iter();
+        members.find(|(own, _)| own == name).map(|(_, value)| value)
+    }
+
+    /// For showing it.
+    pub(super) fn to_json(&self) -> Value {
+        let members = self.0.iter();
+        members
+            .map(|(name, value)| (name.clone().into_owned(), value.clone()))
+            .collect()
+    }
+
+    /// One parser keeps the last value of a name, another the first: a token with `"organization_id":1,…,"organization_id":2` would be
+    /// two callers (RFC 8725, 2.4).
+    fn has_repeated(&self) -> bool {
+        let mut names: Vec<&str> = Vec::new();
+        if self.0.len() <= FEW {
+            let repeats = |(at, (name, _)): (usize, &(Cow<'_, str>, Value))| {
+                let others = self.0.iter().skip(at + 1);
+                others.into_iter().any(|(other, _)| other == name)
+            };
+            return self.0.iter().enumerate().any(repeats);
+        }
+        // A header is read before its signature is checked: a thousand names must not cost a million comparisons.
+        names.extend(self.0.iter().map(|(name, _)| &**name));
+        names.sort_unstable();
+        names.windows(2).any(|pair| pair.first() == pair.last())
     }
 }
 
-struct UniqueVisitor;
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
 
-impl<'de> Visitor<'de> for UniqueVisitor {
-    type Value = Unique;
+struct ObjectVisitor;
+
+impl<'de> Visitor<'de> for ObjectVisitor {
+    type Value = Object<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Unique, A::Error> {
-        let mut unique = Unique {
-            members: Object::new(),
-            repeated: false,
-        };
-        while let Some((name, value)) = access.next_entry::<String, Value>()? {
-            unique.repeated |= unique.members.insert(name, value).is_some();
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Object<'de>, A::Error> {
+        let mut members = Vec::with_capacity(FEW / 2);
+        while let Some((Name(name), value)) = access.next_entry()? {
+            members.push((name, value));
         }
-        Ok(unique)
+        Ok(Object(members))
+    }
+}
+
+/// A member's name, where it lies unless it is escaped (serde copies each `Cow`).
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+struct NameVisitor;
+
+impl<'de> Visitor<'de> for NameVisitor {
+    type Value = Name<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
+        Ok(Name(Cow::Borrowed(name)))
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
+        Ok(Name(Cow::Owned(name.to_owned())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(json: &str) -> Result<Value, Why> {
+        Object::parse(json.as_bytes()).map(|object| object.to_json())
+    }
+
+    #[test]
+    fn a_repeated_name_is_found_however_it_is_spelt_and_among_however_many() {
+        let twice = Err(Why::DuplicateName);
+        assert_eq!(verdict(r#"{"a":1,"b":2,"a":3}"#), twice);
+        assert_eq!(verdict(r#"{"a":1,"\u0061":1}"#), twice);
+        assert_eq!(verdict(r#"{"a":null,"a":null}"#), twice);
+        for count in 1..3 * FEW {
+            let names = |count| (0..count).map(|at| format!("\"n{at}\":{at}"));
+            let all: Vec<String> = names(count).collect();
+            let json = format!("{{{}}}", all.join(","));
+            assert_eq!(
+                verdict(&json),
+                Ok(serde_json::from_str(&json).unwrap_or_default())
+            );
+            for name in names(count) {
+                let json = format!("{{{},{name}}}", all.join(","));
+                assert_eq!(verdict(&json), twice, "{json}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_an_object_is_one() {
+        for json in [
+            "", "1", "[]", "null", "{", "{}{}", "{1:2}", r#"{"a"}"#, "\"\"",
+        ] {
+            assert_eq!(verdict(json), Err(Why::Malformed), "{json}");
+        }
+        let named = Object::parse(br#" {"a\n":[{"b":1,"b":2}],"":null} "#);
+        assert!(named.is_ok_and(|it| it.get("a\n").is_some() && it.get("").is_some()));
     }
 }

@@ -62,7 +62,8 @@ fn shape(token: &[u8], reason: Why) -> String {
 }
 
 fn explain_header(compact: &Compact<'_>, settings: &Settings, lines: &mut Vec<String>) {
-    let Some(header) = part("header", compact.header, lines) else {
+    let decoded = compact::decode(compact.header);
+    let Some(header) = part("header", compact.header, &decoded, lines) else {
         return;
     };
     if rules::algorithm(&header, settings).is_err() {
@@ -82,18 +83,20 @@ fn explain_header(compact: &Compact<'_>, settings: &Settings, lines: &mut Vec<St
 }
 
 /// Shows a part, or says which step of reading it failed.
-fn part(name: &str, encoded: &str, lines: &mut Vec<String>) -> Option<Object> {
-    match compact::object(encoded) {
+fn part<'a>(
+    name: &str,
+    encoded: &str,
+    decoded: &'a Result<Vec<u8>, Why>,
+    lines: &mut Vec<String>,
+) -> Option<Object<'a>> {
+    let text = decoded.as_deref().unwrap_or_default();
+    match Object::parse(text) {
         Ok(object) => {
-            lines.push(format!(
-                "{name}: {}",
-                serde_json::Value::from(object.clone())
-            ));
+            lines.push(format!("{name}: {}", object.to_json()));
             Some(object)
         }
         // Shown as it came: parsed, one of the two would be missing.
         Err(Why::DuplicateName) => {
-            let text = compact::decode(encoded).unwrap_or_default();
             lines.push(format!("{name}: {}", text.escape_ascii()));
             lines.push(problem(&format!("a name occurs twice in the {name}")));
             None
@@ -158,7 +161,8 @@ fn explain_claims(
     now_ms: u64,
     lines: &mut Vec<String>,
 ) {
-    let Some(claims) = part("claims", compact.claims, lines) else {
+    let decoded = compact::decode(compact.claims);
+    let Some(claims) = part("claims", compact.claims, &decoded, lines) else {
         return;
     };
     let mut said = Vec::new();
@@ -190,7 +194,7 @@ fn explain_claims(
 }
 
 /// The refusal with the figures behind it.
-fn rule_text(claims: &Object, settings: &Settings, refusal: Refusal, now_ms: u64) -> String {
+fn rule_text(claims: &Object<'_>, settings: &Settings, refusal: Refusal, now_ms: u64) -> String {
     let dated = |name: &str| date_ms(claims, name).ok().flatten().unwrap_or_default();
     match refusal {
         Refusal::Expired => {

@@ -17,6 +17,9 @@ const SUPER_ROLES: [&str; 2] = ["super_admin", "superuser"];
 /// The role that administers its own organization only.
 const ORGANIZATION_ROLE: &str = "org_admin";
 
+/// Room for the lines of most tokens.
+const LINES_BYTES: usize = 128;
+
 /// Who a verified token speaks for.
 #[derive(Debug)]
 pub struct Identity {
@@ -100,14 +103,12 @@ impl Identity {
     }
 
     /// Only `verify` calls this, after the signature and all rules.
-    pub(super) fn from_claims(claims: &Object, settings: &Settings) -> Result<Self, Why> {
+    pub(super) fn from_claims(claims: &Object<'_>, settings: &Settings) -> Result<Self, Why> {
         let organization = organization(claims, settings)?;
         let user = user(claims, settings)?;
         let roles = roles(claims, settings)?;
         Ok(Self {
-            organization_key: organization
-                .as_ref()
-                .map(|value| value.to_string().into_boxed_str()),
+            organization_key: organization.as_ref().map(|value| value.text().into()),
             upstream_fields: field_lines(user.as_ref(), organization.as_ref(), &roles),
             rank: rank(claims, &roles, settings),
             expires_ms: rules::expiry_ms(claims)?,
@@ -119,19 +120,23 @@ impl Identity {
 }
 
 pub(super) fn organization(
-    claims: &Object,
+    claims: &Object<'_>,
     settings: &Settings,
 ) -> Result<Option<ClaimValue>, Why> {
     first_of(claims, &settings.organization_claims, Why::Organization)
 }
 
-pub(super) fn user(claims: &Object, settings: &Settings) -> Result<Option<ClaimValue>, Why> {
+pub(super) fn user(claims: &Object<'_>, settings: &Settings) -> Result<Option<ClaimValue>, Why> {
     first_of(claims, &settings.user_claims, Why::User)
 }
 
 /// The first claim present decides, also when it is unusable: to go on to the next one
 /// would make another caller of a token that was only written badly.
-fn first_of(claims: &Object, names: &[String], otherwise: Why) -> Result<Option<ClaimValue>, Why> {
+fn first_of(
+    claims: &Object<'_>,
+    names: &[String],
+    otherwise: Why,
+) -> Result<Option<ClaimValue>, Why> {
     match names.iter().find_map(|name| member(claims, name)) {
         Some(value) => ClaimValue::parse(value).map(Some).ok_or(otherwise),
         None => Ok(None),
@@ -139,7 +144,7 @@ fn first_of(claims: &Object, names: &[String], otherwise: Why) -> Result<Option<
 }
 
 /// The roles of all role claims, each of which is one role or a list of them.
-pub(super) fn roles(claims: &Object, settings: &Settings) -> Result<Vec<ClaimValue>, Why> {
+pub(super) fn roles(claims: &Object<'_>, settings: &Settings) -> Result<Vec<ClaimValue>, Why> {
     let mut roles = Vec::new();
     for name in &settings.role_claims {
         let listed = match member(claims, name) {
@@ -165,11 +170,11 @@ pub(super) fn roles(claims: &Object, settings: &Settings) -> Result<Vec<ClaimVal
 }
 
 /// The highest rank that a role of `ADMIN_ROLES` or a boolean gives; a boolean is only ever `true` itself.
-fn rank(claims: &Object, roles: &[ClaimValue], settings: &Settings) -> Rank {
+fn rank(claims: &Object<'_>, roles: &[ClaimValue], settings: &Settings) -> Rank {
     let by_role = roles.iter().map(|role| {
-        let role = role.to_string();
-        match role.as_str() {
-            _ if !settings.admin_roles.contains(&role) => Rank::User,
+        let role = role.text();
+        match &*role {
+            name if !settings.admin_roles.iter().any(|admin| admin == name) => Rank::User,
             ORGANIZATION_ROLE => Rank::OrganizationAdmin,
             name if SUPER_ROLES.contains(&name) => Rank::SuperAdmin,
             _ => Rank::Admin,
@@ -180,7 +185,7 @@ fn rank(claims: &Object, roles: &[ClaimValue], settings: &Settings) -> Rank {
         ("is_superuser", Rank::SuperAdmin),
     ]
     .into_iter()
-    .filter(|(name, _)| claims.get(*name) == Some(&Value::Bool(true)))
+    .filter(|(name, _)| claims.get(name) == Some(&Value::Bool(true)))
     .map(|(_, rank)| rank);
     by_role.chain(by_flag).max().unwrap_or(Rank::User)
 }
@@ -190,7 +195,7 @@ fn field_lines(
     organization: Option<&ClaimValue>,
     roles: &[ClaimValue],
 ) -> Box<[u8]> {
-    let mut lines = String::new();
+    let mut lines = String::with_capacity(LINES_BYTES);
     // Writing to a `String` cannot fail.
     if let Some(user) = user {
         let _ = write!(lines, "X-User-ID: {user}\r\n");

@@ -11,9 +11,9 @@ use super::{Refusal, Settings, Why};
 pub(super) const CLOCK_SKEW_MS_MAX: u64 = 5_000;
 
 /// A rule on the header's members.
-pub(super) type HeaderRule = fn(&Object) -> Result<(), Why>;
+pub(super) type HeaderRule = fn(&Object<'_>) -> Result<(), Why>;
 /// A rule on the claims; the last argument is now in unix milliseconds.
-pub(super) type ClaimRule = fn(&Object, &Settings, u64) -> Result<(), Refusal>;
+pub(super) type ClaimRule = fn(&Object<'_>, &Settings, u64) -> Result<(), Refusal>;
 
 pub(super) const HEADER_RULES: [HeaderRule; 2] = [not_critical, header_not_refresh];
 pub(super) const CLAIM_RULES: [ClaimRule; 6] = [
@@ -26,7 +26,7 @@ pub(super) const CLAIM_RULES: [ClaimRule; 6] = [
 ];
 
 /// `alg` must be the configured name exactly: neither `none`, nor RS256 with the secret as its public key.
-pub(super) fn algorithm(header: &Object, settings: &Settings) -> Result<(), Why> {
+pub(super) fn algorithm(header: &Object<'_>, settings: &Settings) -> Result<(), Why> {
     match header.get("alg") {
         Some(Value::String(name)) if name == settings.algorithm.name() => Ok(()),
         _ => Err(Why::Algorithm),
@@ -34,20 +34,20 @@ pub(super) fn algorithm(header: &Object, settings: &Settings) -> Result<(), Why>
 }
 
 /// We understand no extension, so each one that is critical is one too many (RFC 7515, 4.1.11).
-fn not_critical(header: &Object) -> Result<(), Why> {
-    if header.contains_key("crit") {
+fn not_critical(header: &Object<'_>) -> Result<(), Why> {
+    if header.get("crit").is_some() {
         return Err(Why::Critical);
     }
     Ok(())
 }
 
 /// `typ` of the header is a media type, as in `refresh+jwt` (RFC 8725, 3.11).
-fn header_not_refresh(header: &Object) -> Result<(), Why> {
+fn header_not_refresh(header: &Object<'_>) -> Result<(), Why> {
     refuse_refresh(header, &["typ", "type"])
 }
 
 /// Where issuers say it: flask-jwt-extended `type`, simplejwt `token_type`, Keycloak `typ`, Cognito `token_use`.
-fn claims_not_refresh(claims: &Object, _: &Settings, _: u64) -> Result<(), Refusal> {
+fn claims_not_refresh(claims: &Object<'_>, _: &Settings, _: u64) -> Result<(), Refusal> {
     Ok(refuse_refresh(
         claims,
         &["typ", "type", "token_type", "token_use"],
@@ -56,9 +56,9 @@ fn claims_not_refresh(claims: &Object, _: &Settings, _: u64) -> Result<(), Refus
 
 /// A refresh token lives for weeks and is kept differently; as an access token it would outlive every logout.
 /// "Offline" is Keycloak's refresh token without an end.
-fn refuse_refresh(object: &Object, names: &[&str]) -> Result<(), Why> {
+fn refuse_refresh(object: &Object<'_>, names: &[&str]) -> Result<(), Why> {
     for name in names {
-        let Some(Value::String(kind)) = object.get(*name) else {
+        let Some(Value::String(kind)) = object.get(name) else {
             continue;
         };
         let kind = kind.to_ascii_lowercase();
@@ -70,7 +70,7 @@ fn refuse_refresh(object: &Object, names: &[&str]) -> Result<(), Why> {
 }
 
 /// "On or after" `exp` a token must not be accepted (RFC 7519, 4.1.4).
-fn not_expired(claims: &Object, _: &Settings, now_ms: u64) -> Result<(), Refusal> {
+fn not_expired(claims: &Object<'_>, _: &Settings, now_ms: u64) -> Result<(), Refusal> {
     if now_ms >= expiry_ms(claims)? {
         return Err(Refusal::Expired);
     }
@@ -78,11 +78,11 @@ fn not_expired(claims: &Object, _: &Settings, now_ms: u64) -> Result<(), Refusal
 }
 
 /// `exp` in unix milliseconds; required, for a token without one would be valid for ever.
-pub(super) fn expiry_ms(claims: &Object) -> Result<u64, Why> {
+pub(super) fn expiry_ms(claims: &Object<'_>) -> Result<u64, Why> {
     date_ms(claims, "exp")?.ok_or(Why::NoExpiry)
 }
 
-fn valid_already(claims: &Object, _: &Settings, now_ms: u64) -> Result<(), Refusal> {
+fn valid_already(claims: &Object<'_>, _: &Settings, now_ms: u64) -> Result<(), Refusal> {
     match date_ms(claims, "nbf")? {
         Some(ms) if ms > now_ms.saturating_add(CLOCK_SKEW_MS_MAX) => {
             Err(Refusal::Invalid(Why::NotYetValid))
@@ -91,7 +91,7 @@ fn valid_already(claims: &Object, _: &Settings, now_ms: u64) -> Result<(), Refus
     }
 }
 
-fn issued_already(claims: &Object, _: &Settings, now_ms: u64) -> Result<(), Refusal> {
+fn issued_already(claims: &Object<'_>, _: &Settings, now_ms: u64) -> Result<(), Refusal> {
     match date_ms(claims, "iat")? {
         Some(ms) if ms > now_ms.saturating_add(CLOCK_SKEW_MS_MAX) => {
             Err(Refusal::Invalid(Why::IssuedInFuture))
@@ -101,7 +101,7 @@ fn issued_already(claims: &Object, _: &Settings, now_ms: u64) -> Result<(), Refu
 }
 
 /// RFC 7519, 4.1.3: who does not find itself in `aud` must refuse, also who has no name yet.
-fn for_us(claims: &Object, settings: &Settings, _: u64) -> Result<(), Refusal> {
+fn for_us(claims: &Object<'_>, settings: &Settings, _: u64) -> Result<(), Refusal> {
     let known = |name: &str| settings.audience.iter().any(|ours| ours == name);
     match (member(claims, "aud"), settings.audience.is_empty()) {
         (None, true) => Ok(()),
@@ -121,7 +121,7 @@ fn for_us(claims: &Object, settings: &Settings, _: u64) -> Result<(), Refusal> {
 }
 
 /// `iss` is one string (RFC 7519, 4.1.1); a list that happens to contain the right one is not.
-fn from_known_issuer(claims: &Object, settings: &Settings, _: u64) -> Result<(), Refusal> {
+fn from_known_issuer(claims: &Object<'_>, settings: &Settings, _: u64) -> Result<(), Refusal> {
     if settings.issuer.is_empty() {
         return Ok(());
     }
