@@ -50,7 +50,7 @@ fn heads(criterion: &mut Criterion) {
             let request = parse_request(&buf[..end], &mut scratch).unwrap();
             out.clear();
             write::request_line(&mut out, request.method_text, &[""], request.target);
-            write::copy_fields(&mut out, request.fields, |field| !field.hop);
+            write::copy_fields(&mut out, request.head, request.fields, |field| !field.hop);
             write::end(&mut out);
             black_box(out.len())
         });

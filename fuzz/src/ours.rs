@@ -123,7 +123,7 @@ fn request<'b>(head: &'b [u8], scratch: &mut Scratch<'b>) -> Result<Head, Fault>
         },
         keep_alive: request.keep_alive,
         expect_continue: request.expect_continue,
-        len: request.head_len,
+        len: request.head.len(),
     })
 }
 
@@ -146,7 +146,7 @@ fn response<'b>(head: &'b [u8], scratch: &mut Scratch<'b>, to_head: bool) -> Res
         },
         keep_alive: response.keep_alive,
         expect_continue: false,
-        len: response.head_len,
+        len: response.head.len(),
     })
 }
 

@@ -88,7 +88,7 @@ fn admitted_and_written(
     let admitted = admit::<net::Tcp>(&request, client, rules, checks);
     let forwarded = matches!(admitted, Ok(Admitted::Forward(_)));
     write::request_line(out, request.method_text, &[""], request.target);
-    write::copy_fields(out, request.fields, |field| !field.hop);
+    write::copy_fields(out, request.head, request.fields, |field| !field.hop);
     write::field(out, "X-Forwarded-For", b"192.0.2.1");
     write::field(out, "X-Forwarded-Proto", b"http");
     write::number_field(out, "X-Organization-ID", 1);

@@ -54,8 +54,8 @@ pub struct Request<'s, 'b> {
     pub upgrade_websocket: bool,
     /// `TE: trailers` was said.
     pub te_trailers: bool,
-    /// Bytes of the head, leading empty line included.
-    pub head_len: usize,
+    /// All of it, leading empty line included.
+    pub head: &'b [u8],
 }
 
 /// Reads a request's head: exactly the bytes up to `head_end`.
@@ -100,7 +100,7 @@ pub fn parse_request<'s, 'b>(
             && facts.websocket.complete(facts.connection.upgrade),
         te_trailers: facts.te_trailers,
         fields: lines.fields,
-        head_len: head.len(),
+        head,
     })
 }
 

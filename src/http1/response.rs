@@ -25,8 +25,8 @@ pub struct Response<'s, 'b> {
     pub content_length: Option<u64>,
     /// The upstream's connection may serve again behind this response, as far as the head says.
     pub keep_alive: bool,
-    /// Bytes of the head.
-    pub head_len: usize,
+    /// All of it.
+    pub head: &'b [u8],
 }
 
 /// Reads a response's head: exactly the bytes up to `head_end`. 1xx are responses of their own; the final one follows.
@@ -114,7 +114,7 @@ fn parse<'s, 'b>(
             && body != ResponseBody::UntilClose
             && !bodiless_announces,
         fields: lines.fields,
-        head_len: head.len(),
+        head,
     })
 }
 

@@ -253,7 +253,7 @@ fn request_parts() {
     );
     assert_eq!((request.path, request.query), ("/p/q", Some("r=s")));
     assert_eq!((request.target, request.authority), ("/p/q?r=s", "b:1"));
-    assert_eq!(request.head_len, head.len());
+    assert_eq!(request.head.len(), head.len());
     let values: Vec<&[u8]> = request.fields.iter().map(|field| field.value).collect();
     assert_eq!(values, [b"a", b"b", b"c"]);
 }
@@ -335,7 +335,7 @@ fn one_scratch_serves_many_heads() {
     // The borrow of the bytes ends with the last use of the fields: a buffer may be refilled while its scratch lives.
     let mut buf = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec();
     let mut scratch = Scratch::new();
-    let head_len = parse_request(&buf, &mut scratch).unwrap().head_len;
+    let head_len = parse_request(&buf, &mut scratch).unwrap().head.len();
     buf.drain(..head_len);
     assert!(buf.is_empty());
 }
@@ -449,7 +449,7 @@ fn responses() {
             "{head}"
         );
         assert_eq!(
-            (response.keep_alive, response.head_len),
+            (response.keep_alive, response.head.len()),
             (keep_alive, head.len()),
             "{head}"
         );

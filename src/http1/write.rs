@@ -1,6 +1,8 @@
 //! The one form in which heads are written. Not what is written (callers choose the fields). Invariant: everything is appended,
 //! and nothing is allocated while the buffer has room.
 
+use std::ops::Range;
+
 use super::field::Field;
 use super::framing::{RequestBody, ResponseBody};
 
@@ -38,14 +40,49 @@ pub fn number_field(out: &mut Vec<u8>, name: &str, value: u64) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The fields that `keep` wants, names as they came, order kept.
+/// The fields of `head` that `keep` wants, names as they came, order kept. Lines that stand together there in the form that we write
+/// are copied together.
 #[inline]
-pub fn copy_fields(out: &mut Vec<u8>, fields: &[Field<'_>], keep: impl Fn(&Field<'_>) -> bool) {
+pub fn copy_fields(
+    out: &mut Vec<u8>,
+    head: &[u8],
+    fields: &[Field<'_>],
+    keep: impl Fn(&Field<'_>) -> bool,
+) {
+    out.reserve(head.len());
+    let mut run = 0..0;
     for field in fields {
-        if keep(field) {
-            line(out, field.name, field.value);
+        if !keep(field) {
+            continue;
         }
+        let place = place(head, field);
+        if let Some(place) = &place
+            && place.start == run.end
+        {
+            run.end = place.end;
+            continue;
+        }
+        out.extend_from_slice(head.get(run).unwrap_or_default());
+        run = place.unwrap_or_else(|| {
+            line(out, field.name, field.value);
+            0..0
+        });
     }
+    out.extend_from_slice(head.get(run).unwrap_or_default());
+}
+
+/// Where a field's line lies in its head, CRLF included; `None` for one that is not written `name: value`.
+fn place(head: &[u8], field: &Field<'_>) -> Option<Range<usize>> {
+    let at = |part: &[u8]| part.as_ptr().addr().wrapping_sub(head.as_ptr().addr());
+    let (name, value) = (at(field.name), at(field.value));
+    let (name_end, end) = (
+        name.wrapping_add(field.name.len()),
+        value.wrapping_add(field.value.len()),
+    );
+    let is_ours = value == name_end.wrapping_add(2)
+        && head.get(name_end..value) == Some(b": ")
+        && head.get(end..end.wrapping_add(2)) == Some(b"\r\n");
+    is_ours.then_some(name..end + 2)
 }
 
 /// The one framing field of a request.

@@ -79,7 +79,7 @@ pub(super) fn write_switch<S: Stream>(
     out: &mut Vec<u8>,
 ) {
     write::status_line(out, response.status, response.reason);
-    write::copy_fields(out, response.fields, |field| {
+    write::copy_fields(out, response.head, response.fields, |field| {
         !field.hop && heads::relays(field.kind)
     });
     out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");

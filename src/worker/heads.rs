@@ -72,7 +72,7 @@ pub fn write_request(
     write::field(out, "Host", service.authority().as_bytes());
     let trusted = rules.trust.covers(peer);
     let tokens = handshake::carries_token(request);
-    write::copy_fields(out, request.fields, |field| {
+    write::copy_fields(out, request.head, request.fields, |field| {
         passes(field, trusted) && !(tokens && field.kind == Name::SecWebSocketProtocol)
     });
     if request.upgrade_websocket {
@@ -224,7 +224,7 @@ pub(super) fn write_response<S: Stream>(
         // RFC 9110 15.2: a 1.0 client knows no interim responses; 102 and unknown ones help nobody.
         if facts.minor >= 1 && matches!(response.status, 100 | 103) {
             write::status_line(out, response.status, response.reason);
-            write::copy_fields(out, response.fields, |field| {
+            write::copy_fields(out, response.head, response.fields, |field| {
                 !field.hop && relays(field.kind)
             });
             out.extend_from_slice(b"\r\n");
@@ -239,7 +239,7 @@ pub(super) fn write_response<S: Stream>(
     let keep = facts.keep_alive && !closing && !ends_with_close;
     let snapshot = shard.snapshot();
     write::status_line(out, response.status, response.reason);
-    write::copy_fields(out, response.fields, |field| {
+    write::copy_fields(out, response.head, response.fields, |field| {
         !field.hop && relays(field.kind)
     });
     let vary = response

@@ -91,7 +91,7 @@ pub fn request(bytes: &[u8], cuts: Vec<usize>) -> Read {
     let (message, body) = match parse_request(&bytes[..end], &mut scratch) {
         Err(fault) => return Read::HeadFault(fault),
         Ok(request) => {
-            assert_eq!(request.head_len, end);
+            assert_eq!(request.head.len(), end);
             let query = request
                 .query
                 .map(|query| format!("?{query}"))
@@ -154,7 +154,7 @@ pub fn response(bytes: &[u8], cuts: Vec<usize>, to_head: bool) -> Read {
             status: response.status,
             reason: response.reason.to_vec(),
             fields: read_fields(response.fields),
-            head_len: response.head_len,
+            head_len: response.head.len(),
             body: Vec::new(),
             trailers: Vec::new(),
             keep_alive: response.keep_alive,

@@ -12,7 +12,7 @@ fn heads_are_written_in_one_form() {
     let mut out = Vec::with_capacity(256);
     let room = out.as_ptr();
     write::request_line(&mut out, "GET", &["/api", "/v1"], "/x?y");
-    write::copy_fields(&mut out, request.fields, |field| {
+    write::copy_fields(&mut out, request.head, request.fields, |field| {
         !field.hop && field.kind != Name::Host
     });
     write::field(&mut out, "Host", b"up:1");
@@ -32,6 +32,41 @@ fn heads_are_written_in_one_form() {
         out,
         b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n"
     );
+}
+
+/// Every way to write a field, in every order of four, each kept or not: copied in runs, they read as one by one.
+#[test]
+fn runs_of_fields_are_copied_as_the_fields_would_be_one_by_one() {
+    let written = [
+        ("A: b", "A: b"),
+        ("C:d", "C: d"),
+        ("E:  f", "E: f"),
+        ("G:\th", "G: h"),
+        ("I: j ", "I: j"),
+        ("K:", "K: "),
+        ("L: ", "L: "),
+        ("M: :n: o", "M: :n: o"),
+    ];
+    let count = written.len();
+    for number in 0..count.pow(4) {
+        let chosen = [0, 1, 2, 3].map(|at| written[number / count.pow(at) % count]);
+        let [a, b, c, d] = chosen.map(|(written, _)| written);
+        let head = format!("GET / HTTP/1.0\r\n{a}\r\n{b}\r\n{c}\r\n{d}\r\n\r\n");
+        let mut scratch = Scratch::new();
+        let request = parse_request(head.as_bytes(), &mut scratch).unwrap();
+        for kept in 0..16 {
+            let keep = |at: usize| kept >> at & 1 == 1;
+            let which =
+                |field: &Field<'_>| request.fields.iter().position(|f| std::ptr::eq(f, field));
+            let mut out = Vec::new();
+            write::copy_fields(&mut out, request.head, request.fields, |field| {
+                which(field).is_some_and(keep)
+            });
+            let lines = chosen.iter().enumerate().filter(|(at, _)| keep(*at));
+            let want: String = lines.map(|(_, (_, line))| format!("{line}\r\n")).collect();
+            assert_eq!(out, want.as_bytes(), "{head:?}, {kept:b}");
+        }
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@
 //! | `reuse_without_a_look`: the same, while it waits in the socket | 12 |
 //! | `pool_after_half_a_request` | 13 |
 //! | `retry_a_post` | 224 |
-//! | `resend_after_body_bytes` | 518 |
+//! | `resend_after_body_bytes` | 488 |
 //! | `drop_the_tie`: a service works on for a client that left | 63 |
 //! | `forget_the_head_deadline` | 37 |
 //! | `forget_the_answer_deadline` | 2 |
@@ -26,9 +26,9 @@
 //! | `wait_behind_a_torn_body`: neither | 2 |
 //! | `end_a_broken_answer_whole`: a last chunk behind a broken body | 11 |
 //! | `close_where_a_reset_is_due`: the same for a 1.0 client | 304 |
-//! | `count_sent_bytes_twice`: a body's rest is read as a request | 454 |
-//! | `go_on_after_a_torn_upload`: a dropped read's bytes are missing | 465 |
-//! | `exceed_the_connections` | 202 |
+//! | `count_sent_bytes_twice`: a body's rest is read as a request | 1156 |
+//! | `go_on_after_a_torn_upload`: a dropped read's bytes are missing | 550 |
+//! | `exceed_the_connections` | 196 |
 //! | `lose_a_buffer` | 2 |
 //! | `do_not_linger`: an answer is lost to a reset | 247 |
 //! | `interims_for_everybody`: a 103 for a 1.0 client | 16 |
