@@ -125,7 +125,8 @@ impl<S: Stream> Client<S> {
                 begun = true;
                 deadline = shard.deadlines.after(times.head);
             }
-            if shard.is_draining() && !begun {
+            // A request that has come already is answered: it may be what has woken a parked connection.
+            if shard.is_draining() && !begun && self.reader.is_quiet() {
                 return Err(CloseReason::Draining);
             }
             self.reader.idle(!begun);

@@ -187,8 +187,8 @@ impl<S: Stream> Shard<S> {
         self.setup.presence.left();
     }
 
-    /// Ends the connection that has been idle for longest; false when none is. Parked ones have been idle for longer than any
-    /// that is not parked yet.
+    /// Ends a connection that is idle, the longest one but for the moment after which a connection is parked: the first of those in
+    /// the lot. False when none is.
     pub(super) fn evict_oldest_idle(&self) -> bool {
         if let Some(peer) = self.lot.evict() {
             self.closed(CloseReason::Overload, peer);
