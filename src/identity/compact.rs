@@ -6,7 +6,8 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::Why;
@@ -80,16 +81,13 @@ impl<'a> Object<'a> {
     /// One parser keeps the last value of a name, another the first: a token with `"organization_id":1,…,"organization_id":2` would be
     /// two callers (RFC 8725, 2.4).
     fn has_repeated(&self) -> bool {
-        let mut names: Vec<&str> = Vec::new();
+        let names = || self.0.iter().map(|(name, _)| &**name);
         if self.0.len() <= FEW {
-            let repeats = |(at, (name, _)): (usize, &(Cow<'_, str>, Value))| {
-                let others = self.0.iter().skip(at + 1);
-                others.into_iter().any(|(other, _)| other == name)
-            };
-            return self.0.iter().enumerate().any(repeats);
+            let mut numbered = names().enumerate();
+            return numbered.any(|(at, name)| names().take(at).any(|other| other == name));
         }
         // A header is read before its signature is checked: a thousand names must not cost a million comparisons.
-        names.extend(self.0.iter().map(|(name, _)| &**name));
+        let mut names: Vec<&str> = names().collect();
         names.sort_unstable();
         names.windows(2).any(|pair| pair.first() == pair.last())
     }
@@ -119,32 +117,9 @@ impl<'de> Visitor<'de> for ObjectVisitor {
     }
 }
 
-/// A member's name, where it lies unless it is escaped (serde copies each `Cow`).
-struct Name<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Name<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(NameVisitor)
-    }
-}
-
-struct NameVisitor;
-
-impl<'de> Visitor<'de> for NameVisitor {
-    type Value = Name<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
-        Ok(Name(Cow::Borrowed(name)))
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
-        Ok(Name(Cow::Owned(name.to_owned())))
-    }
-}
+/// A member's name, where it lies unless it is escaped.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {

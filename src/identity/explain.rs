@@ -1,8 +1,8 @@
 //! `token why`: everything that is wrong with a token, for the person who has to mend it.
 //! Not here: the verdict itself, which is the verifier's. Invariant: it reports by the verifier's own rules, and never the secret.
 
-use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::{DecodeError, Engine as _};
 
 use super::claims::date_ms;
 use super::compact::{self, Compact, Object};
@@ -62,8 +62,8 @@ fn shape(token: &[u8], reason: Why) -> String {
 }
 
 fn explain_header(compact: &Compact<'_>, settings: &Settings, lines: &mut Vec<String>) {
-    let decoded = compact::decode(compact.header);
-    let Some(header) = part("header", compact.header, &decoded, lines) else {
+    let decoded = URL_SAFE_NO_PAD.decode(compact.header);
+    let Some(header) = part("header", &decoded, lines) else {
         return;
     };
     if rules::algorithm(&header, settings).is_err() {
@@ -85,31 +85,33 @@ fn explain_header(compact: &Compact<'_>, settings: &Settings, lines: &mut Vec<St
 /// Shows a part, or says which step of reading it failed.
 fn part<'a>(
     name: &str,
-    encoded: &str,
-    decoded: &'a Result<Vec<u8>, Why>,
+    decoded: &'a Result<Vec<u8>, DecodeError>,
     lines: &mut Vec<String>,
 ) -> Option<Object<'a>> {
-    let text = decoded.as_deref().unwrap_or_default();
+    let text = match decoded {
+        Ok(text) => text,
+        Err(error) => {
+            let what = format!("the {name} is not base64url without padding: {error}");
+            lines.push(problem(&what));
+            return None;
+        }
+    };
     match Object::parse(text) {
         Ok(object) => {
             lines.push(format!("{name}: {}", object.to_json()));
-            Some(object)
+            return Some(object);
         }
         // Shown as it came: parsed, one of the two would be missing.
         Err(Why::DuplicateName) => {
             lines.push(format!("{name}: {}", text.escape_ascii()));
             lines.push(problem(&format!("a name occurs twice in the {name}")));
-            None
         }
         Err(_) => {
-            let text = match URL_SAFE_NO_PAD.decode(encoded) {
-                Ok(bytes) => format!("the {name} is not a JSON object: {}", bytes.escape_ascii()),
-                Err(error) => format!("the {name} is not base64url without padding: {error}"),
-            };
-            lines.push(problem(&text));
-            None
+            let what = format!("the {name} is not a JSON object: {}", text.escape_ascii());
+            lines.push(problem(&what));
         }
     }
+    None
 }
 
 fn explain_signature(compact: &Compact<'_>, settings: &Settings, lines: &mut Vec<String>) {
@@ -161,8 +163,8 @@ fn explain_claims(
     now_ms: u64,
     lines: &mut Vec<String>,
 ) {
-    let decoded = compact::decode(compact.claims);
-    let Some(claims) = part("claims", compact.claims, &decoded, lines) else {
+    let decoded = URL_SAFE_NO_PAD.decode(compact.claims);
+    let Some(claims) = part("claims", &decoded, lines) else {
         return;
     };
     let mut said = Vec::new();

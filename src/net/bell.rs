@@ -2,23 +2,21 @@
 //! socket (epoll in io_uring, or epoll in epoll). Not the table of them (the worker's). Invariants: a descriptor hangs here only
 //! while it is open, closing it takes it off; one that has rung still hangs, in silence, so that parking it again is one call.
 
-use std::cell::Cell;
-use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::pin::pin;
 
 use monoio::net::TcpStream;
 use rustix::event::{Timespec, epoll};
 use rustix::net::{RecvFlags, recv};
 
+use super::streak::Streak;
 use super::stream::{Bell, Rung, Signal};
 use super::tcp::TcpParked;
 
 /// Connections told at once: more wait for the next look, so that a crowd that wakes together does not hold the worker.
 const RUNG_MAX: usize = 32;
 
-/// Looks in a row without a wait, which only epoll allows: some half a millisecond of waking.
+/// Looks in a row without a wait: some half a millisecond of waking.
 const STREAK_MAX: u32 = 4;
 
 /// Anything ends the silence, once.
@@ -32,8 +30,7 @@ pub struct TcpBell {
     epoll: OwnedFd,
     /// The same instance under the runtime's eyes. It only ever waits for readability, so that no socket is needed.
     watched: TcpStream,
-    /// Looks in a row that found something and had not to wait.
-    streak: Cell<u32>,
+    streak: Streak,
 }
 
 impl Bell for TcpBell {
@@ -46,7 +43,7 @@ impl Bell for TcpBell {
         Ok(Self {
             epoll,
             watched,
-            streak: Cell::new(0),
+            streak: Streak::default(),
         })
     }
 
@@ -88,27 +85,16 @@ impl Bell for TcpBell {
         };
         let mut events = Vec::with_capacity(RUNG_MAX);
         loop {
-            // Also when there is more to tell others run in between: io_uring always waits here, on epoll a timer does now and then.
-            let mut waited = false;
-            let mut readable = pin!(self.watched.readable(false));
-            let watched = poll_fn(|context| {
-                let polled = readable.as_mut().poll(context);
-                waited |= polled.is_pending();
-                polled
-            });
-            let broken = watched.await.is_err();
-            if waited {
-                self.streak.set(0);
-            }
-            if broken || self.streak.get() >= STREAK_MAX {
-                self.streak.set(0);
+            // Also when there is more to tell others run in between.
+            self.streak.take_turn(STREAK_MAX).await;
+            let readable = self.streak.noted(self.watched.readable(false)).await;
+            if readable.is_err() {
                 super::sleep_ms(1).await;
             }
             let room = rustix::buffer::spare_capacity(&mut events);
             if !matches!(epoll::wait(&self.epoll, room, Some(&at_once)), Ok(count) if count > 0) {
                 continue;
             }
-            self.streak.set(self.streak.get() + 1);
             rung.extend(events.drain(..).filter_map(told));
             return;
         }

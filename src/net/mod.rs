@@ -9,6 +9,7 @@ mod heap;
 mod listen;
 mod runtime;
 mod secure;
+mod streak;
 mod stream;
 mod sweep;
 mod tcp;

@@ -7,7 +7,7 @@
 )]
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -25,6 +25,7 @@ use super::Buf;
 use super::bell::TcpBell;
 use super::clock;
 use super::secure::Secure;
+use super::streak::Streak;
 use super::stream::{Broken, Clock, Reader, Stream, Writer};
 use super::sweep::{Sweep, Watch};
 use super::tls::Session;
@@ -36,12 +37,8 @@ fn is_cancelled(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::CANCELED.raw_os_error())
 }
 
-/// Operations of one connection that may complete at once in a row before it stands back. On epoll a peer that is always
-/// ready (pipelined cheap requests, a fast download) would otherwise never let go of the worker; io_uring always waits.
+/// Operations of one connection that may complete at once in a row before it stands back: pipelined cheap requests, a fast download.
 const STREAK_MAX: u32 = 64;
-
-/// How long it stands back: a timer, because a task that wakes itself runs again before anything else does.
-const STAND_BACK_MS: u64 = 1;
 
 /// TCP through the runtime.
 #[derive(Debug)]
@@ -53,8 +50,7 @@ pub(super) struct Registration {
     pub(super) watch: Rc<Watch>,
     fd: RawFd,
     sweep: Rc<Sweep>,
-    /// Operations in a row that did not have to wait.
-    streak: Cell<u32>,
+    streak: Streak,
 }
 
 impl Drop for Registration {
@@ -148,7 +144,7 @@ fn split(stream: TcpStream, session: Option<Rc<Session>>) -> (TcpReader, TcpWrit
         watch: sweep.register(fd),
         fd,
         sweep,
-        streak: Cell::new(0),
+        streak: Streak::default(),
     });
     let (read, write) = stream.into_split();
     (
@@ -281,30 +277,6 @@ impl Registration {
     fn why(&self) -> Broken {
         self.watch.fired().unwrap_or(Broken::Failed)
     }
-
-    /// Lets others run when this connection has not had to wait for long.
-    async fn take_turn(&self) {
-        if self.streak.get() >= STREAK_MAX {
-            self.streak.set(0);
-            super::sleep_ms(STAND_BACK_MS).await;
-        }
-    }
-
-    /// Runs an operation and notes whether it had to wait.
-    async fn noted<F: Future>(&self, operation: F) -> F::Output {
-        let mut operation = std::pin::pin!(operation);
-        let mut streak = self.streak.get().saturating_add(1);
-        let output = poll_fn(|context| {
-            let polled = operation.as_mut().poll(context);
-            if polled.is_pending() {
-                streak = 0;
-            }
-            polled
-        });
-        let output = output.await;
-        self.streak.set(streak);
-        output
-    }
 }
 
 impl TcpReader {
@@ -318,17 +290,18 @@ impl TcpReader {
         let registration = &self.registration;
         // Ahead of standing back: a deadline that the other half sets meanwhile must not be overwritten by ours.
         registration.watch.read_until(deadline_ms);
-        registration.take_turn().await;
+        registration.streak.take_turn(STREAK_MAX).await;
         if let Some(why) = registration.watch.fired() {
             return (Err(why), buf);
         }
         let (result, buf) = if may_park && registration.watch.is_idle() {
             let handle = registration.watch.cancel_handle();
             registration
+                .streak
                 .noted(self.half.cancelable_read(buf, handle))
                 .await
         } else {
-            registration.noted(self.half.read(buf)).await
+            registration.streak.noted(self.half.read(buf)).await
         };
         registration.watch.read_until(u64::MAX);
         let result = match result {
@@ -400,10 +373,10 @@ impl TcpWriter {
     ) -> (Result<(), Broken>, Buf) {
         let mut left = count.min(buf.len());
         while left > 0 {
-            self.registration.take_turn().await;
+            self.registration.streak.take_turn(STREAK_MAX).await;
             self.registration.watch.write_until(deadline_ms);
             buf.announce(left);
-            let (result, written) = self.registration.noted(self.half.write(buf)).await;
+            let (result, written) = self.registration.streak.noted(self.half.write(buf)).await;
             buf = written;
             self.registration.watch.write_until(u64::MAX);
             match result {

@@ -256,10 +256,11 @@ async fn wait_for_room(fd: BorrowedFd<'_>, deadline_ms: u64) -> Result<(), Broke
     }
 }
 
-/// Sends what was encrypted beside the writer's messages, as far as the socket takes it now; the writer sends the rest.
-fn send_now(session: &Session, fd: BorrowedFd<'_>) {
+/// Sends what was encrypted beside the writer's messages, as far as the socket takes it now; the writer sends the rest. True: there is
+/// none.
+fn send_now(session: &Session, fd: BorrowedFd<'_>) -> bool {
     if session.writing.get() {
-        return;
+        return false;
     }
     while let Some(mut outgoing) = session.outgoing() {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
@@ -267,11 +268,16 @@ fn send_now(session: &Session, fd: BorrowedFd<'_>) {
             Ok(count) if count == outgoing.len() => put(outgoing),
             Ok(count) => {
                 outgoing.consume_keeping(count);
-                return session.put_back(outgoing);
+                session.put_back(outgoing);
+                return false;
             }
-            Err(_) => return session.put_back(outgoing),
+            Err(_) => {
+                session.put_back(outgoing);
+                return false;
+            }
         }
     }
+    true
 }
 
 /// A few bytes between the writer's messages; false when the connection takes none.
@@ -292,15 +298,7 @@ pub(super) fn goodbye(session: &Session, fd: BorrowedFd<'_>) {
 
 /// Whether nothing that has come waits here for a reader, and nothing for the socket.
 pub(super) fn may_park(session: &Session, fd: BorrowedFd<'_>) -> bool {
-    if session.reading.get() || session.writing.get() || !session.is_open() {
-        return false;
-    }
-    let is_silent = session.is_silent();
-    send_now(session, fd);
-    let unsent = session.outgoing();
-    let is_sent = unsent.is_none();
-    unsent.into_iter().for_each(|left| session.put_back(left));
-    is_silent && is_sent
+    !session.reading.get() && session.is_open() && session.is_silent() && send_now(session, fd)
 }
 
 /// Whether nothing has come that a reader would get. Tickets and key updates are none of its business.

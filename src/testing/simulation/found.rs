@@ -1,39 +1,18 @@
 //! What the simulation has found, each as a story of its own that does not depend on a seed. Not the search. Invariant: each of
 //! these failed before its cause was mended.
 
-use std::net::{IpAddr, Ipv4Addr};
-use std::rc::Rc;
-
-use super::run::{Stage, configured};
-use super::stream::adopt;
-use super::wire::{Found, Peer, link};
-use super::world::{World, sleep_ms, world};
+use super::run::story;
+use super::wire::{Found, Peer};
+use super::world::{sleep_ms, world};
 
 /// Bytes of a body that come when the answer is out already must not turn the answer's end into a reset.
 #[test]
 fn a_last_answer_outlives_the_body_that_comes_behind_it() {
-    let world = World::begin(1);
-    let stage = Rc::new(Stage::new(&configured(&[]), 10));
-    let keeping = stage.worker.clone();
-    world.spawn("the worker's clock", async move {
-        keeping.keep_time(|| ()).await;
-    });
-    let playing = Rc::clone(&stage);
-    world.spawn("the client", async move {
+    let stage = story(|peer, _, stage| async move {
         sleep_ms(100).await;
-        let (theirs, ours) = link((4_096, 4_096), 0);
-        let (reader, writer) = adopt(ours);
-        let worker = playing.worker.clone();
-        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        super::world::world().spawn("a connection", async move {
-            worker.connection(reader, writer, address).await;
-        });
-        late_body(Peer(theirs)).await;
-        playing.state.mark_draining();
+        late_body(peer).await;
+        stage.state.mark_draining();
     });
-    let ended = world.run();
-    world.end();
-    assert_eq!(ended, Ok(()));
     let closed = "dbpower_connections_closed_total{reason=\"body_abandoned\"}";
     assert_eq!(stage.number(closed), 1);
 }

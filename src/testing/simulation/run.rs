@@ -372,3 +372,27 @@ fn at_rest(run: &Run, stage: &Stage, buffers: usize) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// A worker and one client, who does `play` with its end of the connection and the connection's number, and begins the drain.
+pub(super) fn story<F: Future<Output = ()> + 'static>(
+    play: impl FnOnce(Peer, u64, Rc<Stage>) -> F,
+) -> Rc<Stage> {
+    let begun = World::begin(1);
+    let stage = Rc::new(Stage::new(&configured(&[]), 10));
+    let (keeping, serving) = (stage.worker.clone(), stage.worker.clone());
+    begun.spawn("the worker's clock", async move {
+        keeping.keep_time(|| ()).await;
+    });
+    let (theirs, ours) = link((4_096, 4_096), 0);
+    let playing = play(Peer(theirs), ours.link, Rc::clone(&stage));
+    begun.spawn("a connection", async move {
+        let (reader, writer) = adopt(ours);
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        serving.connection(reader, writer, address).await;
+    });
+    begun.spawn("the client", playing);
+    let ended = begun.run();
+    begun.end();
+    assert_eq!(ended, Ok(()));
+    stage
+}
