@@ -25,7 +25,7 @@
 //! * **Ground**, [`net`]: the only room that names monoio, reads a clock, or holds `unsafe`.
 //! * **Papers**, [`tls`]: certificates and keys from files, which `net` then speaks with; renewed while the gateway runs.
 //! * Beside the way of a request: [`mailbox`] (the letters between the wings), [`demo`] (services to try the gateway with),
-//!   [`testing`] (rows that several kinds of test share).
+//!   [`testing`] (rows that several kinds of test share), [`throttle`] (how often a log line may come).
 //!
 //! Workers and the control thread share [`limit::Node`] (the buckets), [`metrics::Registry`] with [`metrics::State`] (counters,
 //! health, draining), and the current [`config::Snapshot`], immutable and swapped whole; each worker reads a copy of its own.
@@ -112,5 +112,6 @@ pub mod proxy_protocol;
 pub mod reject;
 pub mod route;
 pub mod testing;
+pub mod throttle;
 pub mod tls;
 pub mod worker;
