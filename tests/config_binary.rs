@@ -117,12 +117,26 @@ fn dotenv_in_the_working_directory() {
     std::fs::create_dir(&file).unwrap();
     let unreadable = run(directory.path(), &["--check-config"], &[]);
     assert_eq!(unreadable.code, 78);
+    let folder = directory.path().canonicalize().unwrap();
+    let line = format!(".env in {} cannot be read: ", folder.display());
     assert!(
         unreadable
             .err
-            .starts_with("configuration: .env cannot be read: "),
+            .starts_with(&format!("configuration: {line}")),
         "{}",
         unreadable.err
+    );
+    // What it may have said is not missing.
+    let needless = run(
+        directory.path(),
+        &["--check-config"],
+        &[("JWT_SECRET_KEY", SECRET)],
+    );
+    assert_eq!(needless.code, 0);
+    assert!(
+        needless.err.starts_with(&format!("warning: {line}")),
+        "{}",
+        needless.err
     );
 }
 

@@ -140,7 +140,7 @@ fn unknown_names_warn_with_the_nearest() {
         &[
             ("RATE_LIMIT_RPN", "5"),
             ("JWT_KEY_OF_NOBODY_AT_ALL", "x"),
-            ("RATELIMIT_RPM", "not ours"),
+            ("RATELIMIT_RPM", "5"),
             ("REDIS_PORT", "tcp://10.0.0.1:6379"),
             ("REDIS_SERVICE_HOST", "10.0.0.1"),
             ("REDIS_SERVICE_PORT", "6379"),
@@ -153,9 +153,30 @@ fn unknown_names_warn_with_the_nearest() {
     let expected = [
         "unknown variable GATEWAY_HOSTS (.env line 2) is ignored; did you mean GATEWAY_HOST?",
         "unknown variable JWT_KEY_OF_NOBODY_AT_ALL (environment) is ignored",
+        "unknown variable RATELIMIT_RPM (environment) is ignored; did you mean RATE_LIMIT_RPM?",
         "unknown variable RATE_LIMIT_RPN (environment) is ignored; did you mean RATE_LIMIT_RPM?",
     ];
     assert_eq!(load(&layers).unwrap().config.warnings, expected);
+}
+
+#[test]
+fn an_unreadable_dotenv_matters_only_where_something_is_wrong() {
+    let why = ".env in /srv/app cannot be read: Permission denied";
+    let mut layers = sources(&[], "", "");
+    layers.dotenv = None;
+    layers.dotenv_unreadable = Some(why.to_owned());
+    assert_eq!(load(&layers).unwrap().config.warnings, [why]);
+    assert!(listen_from_sources(&layers).is_ok());
+    assert!(auth_from_sources(&layers).is_ok());
+    layers.environment.push(("LOG_LEVEL".into(), "loud".into()));
+    let problems = load(&layers).unwrap_err();
+    assert!(problems.len() == 2 && problems[0] == why, "{problems:?}");
+    layers.environment.clear();
+    layers.forced.clear();
+    let problems = load(&layers).unwrap_err();
+    assert!(problems.len() == 2 && problems[0] == why, "{problems:?}");
+    let problems = auth_from_sources(&layers).unwrap_err();
+    assert!(problems.len() == 2 && problems[0].to_string() == why);
 }
 
 #[test]
@@ -194,6 +215,8 @@ fn secrets_may_come_from_files() {
         "{}",
         both.print()
     );
+    let quoted = with(&[("JWT_SECRET_KEY_FILE", "\"/s/line\"")]).unwrap_err();
+    assert!(quoted[0].contains("(it begins with a quote"), "{quoted:?}");
     let wrong: [(&[(&str, &str)], &str); 5] = [
         (
             &[
@@ -242,6 +265,13 @@ fn nothing_shown_holds_a_secret() {
         ("REDIS_URL", "redis:hunter2"),
         ("REDIS_URL", "http://redis/?password=hunter2"),
         ("REDIS_URL", "redis://user:hun@hunter2@:1"),
+        ("REDIS_URL", "redis://:hunter2%40host"),
+        ("REDIS_URL", "redis://hunter2@host:port"),
+        ("REDIS_URL", "redis://user:hun?hunter2@host"),
+        ("REDIS_URL", "redis://user:hun#hunter2@host"),
+        ("REDIS_URL", "redis://r/0?password=hunter2"),
+        ("REDIS_URL", "hunter2://user@host"),
+        ("BACKEND_URL", "http://user:hunter2%40backend"),
     ];
     for (variable, value) in wrong {
         let problems = load(&sources(&[(variable, value)], "", "")).unwrap_err();
@@ -251,7 +281,7 @@ fn nothing_shown_holds_a_secret() {
         );
     }
     let mut layers = sources(
-        &[("REDIS_URL", "redis://user:hunter2@r/1?x=hunter2")],
+        &[("REDIS_URL", "redis://user:hunter2@r/1?protocol=resp3")],
         "",
         "",
     );

@@ -329,8 +329,12 @@ fn service_urls() {
         "redis://:p%40ss@r:1/3",
         "rediss://u:p@[::1]:6380",
         "redis://r/0?protocol=resp3",
+        "redis://r/0?",
     ] {
         assert_eq!(load(&[("REDIS_URL", url)]).unwrap().redis.url.reveal(), url);
+        let blanks = format!(" {url}\t\n");
+        let trimmed = load(&[("REDIS_URL", &blanks)]).unwrap().redis.url;
+        assert_eq!(trimmed.reveal(), url);
     }
 }
 

@@ -199,6 +199,36 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     ("REDIS_URL", "redis://redis/db", "must be redis://"),
     (
+        "REDIS_URL",
+        "redis://redis?ssl_cert_reqs=none",
+        "with no query but ?protocol=resp2 or ?protocol=resp3",
+    ),
+    (
+        "REDIS_URL",
+        "redis://redis/0?protocol=resp3&db=1",
+        "with no query but",
+    ),
+    (
+        "REDIS_URL",
+        "redis://redis?protocol=resp4",
+        "with no query but",
+    ),
+    (
+        "REDIS_URL",
+        "rediss://redis/#insecure",
+        "without a fragment",
+    ),
+    (
+        "REDIS_URL",
+        "\"redis://redis/0\"",
+        "(it begins with a quote",
+    ),
+    (
+        "REDIS_URL",
+        "${REDIS_URL}",
+        "(it begins with a template's mark",
+    ),
+    (
         "RATE_LIMIT_RPM",
         "0",
         "must be a whole number from 1 to 16777215; to switch limits off set RATE_LIMIT_PER_ORG=false",
@@ -269,7 +299,35 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     ("CORS_ORIGINS", "*,https://a.example", "must be * alone"),
     ("CORS_ORIGINS", "a.example", "must be * alone"),
+    ("CORS_ORIGINS", "https://a.example:0", "must be * alone"),
+    ("CORS_ORIGINS", "https://a.example:0443", "must be * alone"),
+    ("CORS_ORIGINS", "https://a.example:", "must be * alone"),
+    ("CORS_ORIGINS", "https://*", "must be * alone"),
+    ("CORS_ORIGINS", "https://*.", "must be * alone"),
+    ("CORS_ORIGINS", "https://a.*.example", "must be * alone"),
+    ("CORS_ORIGINS", "https://*.*.example", "must be * alone"),
+    ("CORS_ORIGINS", "*.example.com", "must be * alone"),
+    ("CORS_ORIGINS", "https://*.[::1]", "must be * alone"),
+    ("CORS_ORIGINS", "null", "must be * alone"),
+    (
+        "CORS_ORIGINS",
+        "\"https://a.example\"",
+        "(it begins with a quote, which is part of the value",
+    ),
     ("PROXY_PROTOCOL", "v2", "must be true or false"),
+    ("HEALTH_DETAILS", "full", "must be true or false"),
+    (
+        "JWT_SECRET_ENCODING",
+        "base32",
+        "must be text, base64, base64url or hex",
+    ),
+    ("JWT_AUDIENCE", "None", "must be one or more names"),
+    ("JWT_ISSUER", "null", "must be one or more names"),
+    (
+        "ADMIN_ROLES",
+        "[admin]",
+        "must be none, or one or more names",
+    ),
     (
         "BREAKER_FAILURES",
         "-1",
@@ -329,11 +387,8 @@ const WRONG: &[(&str, &str, &str)] = &[
 ];
 
 /// Settings that take any text, or are no values but paths to them (`config_sources`).
-const ANY_TEXT: [&str; 7] = [
-    "ADMIN_ROLES",
+const ANY_TEXT: [&str; 4] = [
     "GATEWAY_CONFIG",
-    "JWT_AUDIENCE",
-    "JWT_ISSUER",
     "JWT_SECRET_KEY",
     "JWT_SECRET_KEY_FILE",
     "REDIS_URL_FILE",
@@ -346,7 +401,14 @@ fn every_wrong_value_has_its_line() {
         let [line] = problems.as_slice() else {
             panic!("{variable}={value}: {problems:#?}")
         };
-        let begin = format!("{variable}={} (environment): ", value.trim());
+        let shown = match (*variable, value.split_once("://")) {
+            // Of a URL that may hold a password nothing is sure to be free of it but the scheme.
+            ("REDIS_URL", Some(("redis", _))) => "redis://***",
+            ("REDIS_URL", Some(("rediss", _))) => "rediss://***",
+            ("REDIS_URL", _) => "***",
+            (_, _) => value.trim(),
+        };
+        let begin = format!("{variable}={shown} (environment): ");
         assert!(line.starts_with(&begin), "{line}");
         assert!(line.contains(expected), "{line}\n  lacks {expected}");
     }

@@ -80,8 +80,8 @@ fn a_bad_token_is_401_and_says_why() {
         ("no exp", ok().without("exp").mint(), "Invalid token: "),
         (
             "exp as text",
-            ok().claim("exp", "soon").mint(),
-            "Invalid token: ",
+            ok().claim("exp", later.to_string()).mint(),
+            "Invalid token: exp is a text, it must be a number of seconds",
         ),
         (
             "not yet valid",
@@ -111,7 +111,7 @@ fn a_bad_token_is_401_and_says_why() {
         (
             "organization of the wrong type",
             ok().org(json!({"id": 1})).mint(),
-            "Invalid token: ",
+            "Invalid token: the organization (JWT_ORGANIZATION_CLAIMS) must be ",
         ),
         (
             "organization too long",
@@ -123,7 +123,11 @@ fn a_bad_token_is_401_and_says_why() {
             ok().org("1\r\nX-User-Role: admin").mint(),
             "Invalid token: ",
         ),
-        ("fractional user", ok().user(1.5).mint(), "Invalid token: "),
+        (
+            "exp in milliseconds",
+            ok().claim("exp", later * 1000).mint(),
+            "Invalid token: exp looks like milliseconds, it must be in seconds",
+        ),
         ("not a token", "abc".to_owned(), "Invalid token: "),
         (
             "too long",
@@ -290,6 +294,122 @@ fn admin_roles_are_configurable() {
         ask.json(&json!({"organization_id": 1})).send().status
     };
     assert_eq!((reset("root"), reset("admin")), (200, 403));
+}
+
+#[test]
+fn a_flag_opens_nothing_that_admin_roles_does_not_list() {
+    let flags = || {
+        token()
+            .org(1)
+            .claim("is_admin", true)
+            .claim("is_superuser", true)
+    };
+    // (ADMIN_ROLES, token, may reset an organization, may reset everything)
+    let table = [
+        ("none", flags(), 403, 403),
+        ("none", flags().role("superuser"), 403, 403),
+        ("root", flags(), 403, 403),
+        ("super_admin,org_admin", flags(), 403, 403),
+        ("admin", flags(), 200, 403),
+        ("superuser", flags(), 200, 200),
+        ("superuser", token().claim("is_admin", true), 403, 403),
+        ("admin", token().claim("is_superuser", true), 403, 403),
+        (
+            "admin,superuser",
+            token().claim("is_superuser", "true"),
+            403,
+            403,
+        ),
+    ];
+    for (roles, token, one, all) in table {
+        let gw = gateway().env("ADMIN_ROLES", roles).start();
+        let reset = |body: serde_json::Value| {
+            let ask = gw.post("/admin/rate-limit/reset").bearer(&token);
+            ask.json(&body).send().status
+        };
+        let found = (
+            reset(json!({"organization_id": 1})),
+            reset(json!({"ip_address": "192.0.2.1"})),
+            reset(json!({"all": true})),
+        );
+        assert_eq!(found, (one, one, all), "{roles} {token:?}");
+    }
+}
+
+#[test]
+fn claims_that_nobody_needs_lock_nobody_out() {
+    let up = upstream();
+    let gw = gateway().backend(&up).unlimited().start();
+    let many: Vec<String> = (0..129).map(|at| format!("r{at}")).collect();
+    let joined = many.join(",");
+    // (claims beside the organization, X-User-ID, X-User-Role)
+    let table = [
+        (json!({"role": ""}), None, None),
+        (json!({"roles": [{"authority": "X"}]}), None, None),
+        (json!({"role": {"name": "X"}}), None, None),
+        (
+            json!({"role": "ROLE_A,ROLE_B"}),
+            None,
+            Some("ROLE_A,ROLE_B"),
+        ),
+        (json!({"role": "a b"}), None, Some("a,b")),
+        (
+            json!({"roles": ["a b", "c,d", null, "e"]}),
+            None,
+            Some("a%20b,e"),
+        ),
+        (json!({"roles": many}), None, Some(joined.as_str())),
+        (json!({"user_id": 1.5, "sub": "s"}), None, None),
+        (json!({"user_id": "", "sub": "s"}), Some("s"), None),
+        (json!({"user_id": "Jos\u{e9}"}), Some("Jos%C3%A9"), None),
+        (json!({"user_id": "a\r\nX-User-Role: admin"}), None, None),
+        (json!({"user_id": {"id": 1}, "role": false}), None, None),
+    ];
+    for (claims, user, roles) in table {
+        let mut issued = token().org("M\u{fc}ller & Co");
+        for (name, value) in claims.as_object().unwrap() {
+            issued = issued.claim(name, value.clone());
+        }
+        let answer = gw.get("/api/v1/x").bearer(&issued).send();
+        assert_eq!(answer.status, 200, "{claims}: {}", answer.text());
+        let seen = up.last();
+        assert_eq!(
+            seen.field("x-organization-id"),
+            Some("M%C3%BCller%20&%20Co")
+        );
+        assert_eq!(seen.field("x-user-id"), user, "{claims}");
+        assert_eq!(seen.field("x-user-role"), roles, "{claims}");
+    }
+}
+
+#[test]
+fn an_organization_outside_ascii_is_limited_shown_and_reset_like_any_other() {
+    let up = upstream();
+    let gw = gateway()
+        .backend(&up)
+        .env("RATE_LIMIT_RPM", 2)
+        .env("RATE_LIMIT_BURST", 0)
+        .env("RATE_LIMIT_PER_IP", "false");
+    let gw = gw.start();
+    let name = "\u{6771}\u{4eac} \u{1f600}";
+    let issued = token().org(name);
+    let ask = || gw.get("/api/v1/x").bearer(&issued).send().status;
+    assert_eq!([ask(), ask(), ask()], [200, 200, 429]);
+    assert_eq!(gw.info(&issued)["organization"]["id"], name);
+    // What it is called upstream is another organization's name.
+    let encoded = token().org("%E6%9D%B1%E4%BA%AC%20%F0%9F%98%80");
+    assert_eq!(gw.get("/api/v1/x").bearer(&encoded).send().status, 200);
+    let reset = gw
+        .post("/admin/rate-limit/reset")
+        .bearer(&token().role("admin"))
+        .json(&json!({"organization_id": name}));
+    assert_eq!(reset.send().status, 200);
+    assert_eq!(ask(), 200);
+    let own = gw
+        .post("/admin/rate-limit/reset")
+        .bearer(&token().org(name).role("org_admin"))
+        .json(&json!({"organization_id": name}));
+    assert_eq!(own.send().status, 200);
 }
 
 #[test]

@@ -12,7 +12,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use dbpower_gateway::identity::{
-    Cache, Hmac, Refusal, Settings, SetupError, TOKEN_BYTES_MAX, Verifier, Why,
+    Cache, DateClaim, DateFault, Hmac, Refusal, Settings, SetupError, TOKEN_BYTES_MAX, Verifier,
+    Why,
 };
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 
@@ -259,7 +260,8 @@ fn each_configured_algorithm_takes_its_own() {
 #[test]
 fn dates() {
     let expired = Some(Refusal::Expired);
-    let date = invalid(Why::Date);
+    let date = |claim, fault| invalid(Why::Date(claim, fault));
+    let exp = |fault| date(DateClaim::Exp, fault);
     let table = [
         // exp: required, no leeway, "on or after" is too late. Now is 1700000000.
         ("{}", invalid(Why::NoExpiry)),
@@ -273,17 +275,19 @@ fn dates() {
         (r#"{"exp":1700000000.0}"#, expired),
         (r#"{"exp":1.7000036e9}"#, None),
         (r#"{"exp":253402300799}"#, None),
-        (r#"{"exp":253402300800}"#, date),
-        (r#"{"exp":1700003600000}"#, date),
-        (r#"{"exp":18446744073709551615}"#, date),
-        (r#"{"exp":18446744073709552}"#, date),
-        (r#"{"exp":1e300}"#, date),
-        (r#"{"exp":-1}"#, date),
-        (r#"{"exp":-0.5}"#, date),
-        (r#"{"exp":"1700003600"}"#, date),
-        (r#"{"exp":true}"#, date),
-        (r#"{"exp":[1700003600]}"#, date),
-        (r#"{"exp":{}}"#, date),
+        (r#"{"exp":253402300800}"#, exp(DateFault::Milliseconds)),
+        (r#"{"exp":1700003600000}"#, exp(DateFault::Milliseconds)),
+        (r#"{"exp":1.7000036e12}"#, exp(DateFault::Milliseconds)),
+        (r#"{"exp":""}"#, exp(DateFault::Text)),
+        (r#"{"exp":18446744073709551615}"#, exp(DateFault::Other)),
+        (r#"{"exp":18446744073709552}"#, exp(DateFault::Other)),
+        (r#"{"exp":1e300}"#, exp(DateFault::Other)),
+        (r#"{"exp":-1}"#, exp(DateFault::Other)),
+        (r#"{"exp":-0.5}"#, exp(DateFault::Other)),
+        (r#"{"exp":"1700003600"}"#, exp(DateFault::Text)),
+        (r#"{"exp":true}"#, exp(DateFault::Other)),
+        (r#"{"exp":[1700003600]}"#, exp(DateFault::Other)),
+        (r#"{"exp":{}}"#, exp(DateFault::Other)),
         (r#"{"exp":NaN}"#, invalid(Why::Malformed)),
         (r#"{"exp":Infinity}"#, invalid(Why::Malformed)),
         (r#"{"exp":1e999}"#, invalid(Why::Malformed)),
@@ -298,16 +302,32 @@ fn dates() {
             r#"{"exp":1700003600,"nbf":1700000006}"#,
             invalid(Why::NotYetValid),
         ),
-        (r#"{"exp":1700003600,"nbf":"soon"}"#, date),
+        (
+            r#"{"exp":1700003600,"nbf":"soon"}"#,
+            date(DateClaim::Nbf, DateFault::Text),
+        ),
         (r#"{"exp":1700003600,"nbf":null}"#, None),
-        (r#"{"exp":1700003600,"nbf":-1}"#, date),
+        (
+            r#"{"exp":1700003600,"nbf":-1}"#,
+            date(DateClaim::Nbf, DateFault::Other),
+        ),
         (r#"{"exp":1700003600,"iat":1700000005}"#, None),
         (
             r#"{"exp":1700003600,"iat":1700000006}"#,
             invalid(Why::IssuedInFuture),
         ),
-        (r#"{"exp":1700003600,"iat":"2023"}"#, date),
-        (r#"{"exp":1700003600,"iat":1e18}"#, date),
+        (
+            r#"{"exp":1700003600,"iat":"2023"}"#,
+            date(DateClaim::Iat, DateFault::Text),
+        ),
+        (
+            r#"{"exp":1700003600,"iat":1700000000123}"#,
+            date(DateClaim::Iat, DateFault::Milliseconds),
+        ),
+        (
+            r#"{"exp":1700003600,"iat":1e18}"#,
+            date(DateClaim::Iat, DateFault::Other),
+        ),
     ];
     for (claims, expected) in table {
         let token = forge(HS256, claims, SECRET, Algorithm::HS256);

@@ -48,6 +48,30 @@ pub(super) fn escape_json(field: &[u8], bytes_max: usize, out: &mut Vec<u8>) {
     }
 }
 
+/// The same of a name, which is text: a character outside ASCII is written as itself, in units of UTF-16 (RFC 8259 7), and not as the
+/// bytes that it is made of.
+pub(super) fn escape_json_name(name: &str, bytes_max: usize, out: &mut Vec<u8>) {
+    let fits = |(at, c): &(usize, char)| at + c.len_utf8() <= bytes_max;
+    let mut shown = 0;
+    for (_, c) in name.char_indices().take_while(fits) {
+        shown += c.len_utf8();
+        match c {
+            '"' | '\\' => out.extend_from_slice(&[b'\\', c as u8]),
+            ' '..='~' => out.push(c as u8),
+            _ => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    let [upper, lower] = unit.to_be_bytes();
+                    out.extend_from_slice(b"\\u");
+                    out.extend_from_slice(&[high(upper), low(upper), high(lower), low(lower)]);
+                }
+            }
+        }
+    }
+    if shown < name.len() {
+        out.extend_from_slice(b"...");
+    }
+}
+
 fn high(byte: u8) -> u8 {
     HEX[usize::from(byte >> 4)]
 }

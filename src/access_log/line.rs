@@ -2,12 +2,12 @@
 //! request never takes more than `LINE_BYTES_MAX` bytes, whatever its peer sent.
 
 use super::Stamp;
-use super::escape::{escape_json, escape_text};
+use super::escape::{escape_json, escape_json_name, escape_text};
 
 /// Bytes of a path that are shown; the head may hold 8 KiB of target, which would only help to flood the log.
 const PATH_BYTES_MAX: usize = 1024;
 
-/// Bytes of any other field that are shown; claims and request ids are at most 128 (DESIGN, "Identity").
+/// Bytes of any other field that are shown; request ids are at most 64, and claims at most 128 characters.
 const FIELD_BYTES_MAX: usize = 128;
 
 /// The most that one request adds to a buffer: a path twice (text) and seven other fields, each byte as up to six
@@ -88,10 +88,10 @@ pub fn write_json(line: &Line<'_>, unix_ms: u64, stamp: &mut Stamp, out: &mut Ve
     out.extend_from_slice(b",\"duration_ms\":");
     write_millis(line.micros, out);
     if let Some(org) = line.org {
-        write_field("organization", org.as_bytes(), out);
+        write_name("organization", org, out);
     }
     if let Some(user) = line.user {
-        write_field("user", user.as_bytes(), out);
+        write_name("user", user, out);
     }
     write_field("client_ip", line.client_ip.as_bytes(), out);
     write_field("request_id", line.request_id, out);
@@ -107,11 +107,21 @@ pub fn write_json(line: &Line<'_>, unix_ms: u64, stamp: &mut Stamp, out: &mut Ve
 }
 
 fn write_field(name: &str, value: &[u8], out: &mut Vec<u8>) {
+    begin_field(name, out);
+    escape_json(value, FIELD_BYTES_MAX, out);
+    out.push(b'"');
+}
+
+fn write_name(name: &str, value: &str, out: &mut Vec<u8>) {
+    begin_field(name, out);
+    escape_json_name(value, FIELD_BYTES_MAX, out);
+    out.push(b'"');
+}
+
+fn begin_field(name: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":\"");
-    escape_json(value, FIELD_BYTES_MAX, out);
-    out.push(b'"');
 }
 
 /// Microseconds as milliseconds with two decimals, rounded: `1234.56`.

@@ -162,21 +162,54 @@ fn a_peer_cannot_forge_lines() {
 }
 
 #[test]
+fn json_shows_names_as_they_are() {
+    let wide = "\u{1f600}".repeat(33);
+    let cut = "\u{1f600}".repeat(32) + "...";
+    for (name, shown) in [
+        ("caf\u{e9} \u{1f600}", "caf\u{e9} \u{1f600}"),
+        ("a\"b\\c\u{202e}", "a\"b\\c\u{202e}"),
+        (&wide, &cut),
+        // Cut between two characters, never inside of one.
+        (
+            &format!("a{wide}"),
+            &format!("a{}...", "\u{1f600}".repeat(31)),
+        ),
+    ] {
+        let line = Line {
+            org: Some(name),
+            user: Some(name),
+            ..line()
+        };
+        let written = json(&line, T);
+        assert!(written.is_ascii(), "{written}");
+        let value: serde_json::Value = serde_json::from_str(&written).unwrap();
+        assert_eq!(value["organization"], shown);
+        assert_eq!(value["user"], shown);
+        assert!(text(&line, T).is_ascii());
+    }
+}
+
+#[test]
 fn the_longest_request_fits_its_bound() {
+    for name in ["\u{1}", "\u{e9}", "\u{20ac}", "\u{1f600}"] {
+        the_longest_of(&name.repeat(10_000));
+    }
+}
+
+fn the_longest_of(name: &str) {
     let long = vec![0u8; 10_000];
-    let name = "\u{1}".repeat(10_000);
     let line = Line {
         method: &long,
         path: &long,
-        org: Some(&name),
-        user: Some(&name),
+        org: Some(name),
+        user: Some(name),
         request_id: &long,
-        client_ip: &name,
-        route: &name,
+        client_ip: name,
+        route: name,
         micros: u64::MAX,
         bytes_in: u64::MAX,
         bytes_out: u64::MAX,
-        closed: Some(&name),
+        closed: Some(name),
         status: u16::MAX,
     };
     assert!(text(&line, T).len() <= LINE_BYTES_MAX);

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use serde_json::{Map, json};
 
 use super::{Outcome, arguments::Demo};
-use crate::config::{self, Algorithm, Config, Forced, Ops, Raw, Secret};
+use crate::config::{self, Algorithm, Config, Forced, Ops, Raw};
 use crate::demo::{self, Kind, Login, Running};
 use crate::identity;
 
@@ -41,8 +41,8 @@ pub fn demo_service(demo: &Demo, flags: &Raw) -> Option<Outcome> {
         Ok(auth) => auth,
         Err(problems) => return Some(Outcome::misconfigured(&problems)),
     };
-    let login = auth.secret.map(|secret| Login {
-        secret,
+    let login = auth.key().map(|key| Login {
+        key,
         algorithm: auth.algorithm,
     });
     Some(match demo::run_service(kind, listen, login) {
@@ -59,7 +59,7 @@ pub fn stage(flags: &Raw, now_ms: u64) -> Result<Stage, Outcome> {
         .map_err(|error| Outcome::failed(&format!("no random secret: {error}")))?;
     let secret: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
     let login = Login {
-        secret: Secret::new(secret.as_str()),
+        key: secret.as_bytes().to_vec(),
         algorithm: Algorithm::Hs256,
     };
     let backend = serve(Kind::Backend, Some(login)).map_err(failed)?;
@@ -90,7 +90,7 @@ fn serve(kind: Kind, login: Option<Login>) -> io::Result<Running> {
 /// instead of a banner.
 fn free_address(flags: &Raw) -> Result<SocketAddr, Outcome> {
     let listen =
-        config::load_listen(flags).map_err(|problems| Outcome::misconfigured(&problems))?;
+        config::load_demo_listen(flags).map_err(|problems| Outcome::misconfigured(&problems))?;
     TcpListener::bind(listen)
         .and_then(|listener| listener.local_addr())
         .map_err(|error| {
@@ -116,6 +116,7 @@ fn promised(ops: Ops) -> Result<Option<SocketAddr>, Outcome> {
 fn forced(secret: String, backend: SocketAddr, analyzer: SocketAddr, listen: SocketAddr) -> Forced {
     let text = str::to_owned;
     vec![
+        ("GATEWAY_HOST", listen.ip().to_string()),
         ("GATEWAY_PORT", listen.port().to_string()),
         ("BACKEND_URL", format!("http://{backend}")),
         ("BACKEND_HEALTH_PATH", text("/health")),
@@ -125,6 +126,7 @@ fn forced(secret: String, backend: SocketAddr, analyzer: SocketAddr, listen: Soc
         ("REDIS_URL", text("redis://localhost")),
         ("REQUIRE_AUTHENTICATION", text("true")),
         ("JWT_SECRET_KEY", secret),
+        ("JWT_SECRET_ENCODING", text("text")),
         ("JWT_ALGORITHM", text("HS256")),
         ("JWT_AUDIENCE", String::new()),
         ("JWT_ISSUER", String::new()),

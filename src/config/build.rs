@@ -1,7 +1,7 @@
 //! Sources in, `Config` out: calls every section, then hands over either the whole or all problems. Reads nothing from outside.
 //! Invariant: `Ok` means that no section complained.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use super::reader::Reader;
 use super::sources::{Entry, Settled};
@@ -19,19 +19,25 @@ impl Config {
     /// Checks everything and names everything that is wrong.
     pub fn from_sources(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
         let mut reader = Reader::new(sources.settle()?);
+        // Nothing else was warned of yet.
+        let unknown_names = reader.settled.warnings.clone();
         let config = config(&mut reader);
         let Settled {
             entries,
             mut problems,
-            warnings,
+            mut warnings,
             ..
         } = reader.settled;
+        warnings.extend(sources.dotenv_unreadable.clone());
         match config {
             Some(config) if problems.is_empty() => Ok(Loaded {
                 config: Config { warnings, ..config },
                 entries,
             }),
             _ => {
+                problems.splice(0..0, unreadable(sources));
+                // What is missing may be there under a name that misses ours by a letter.
+                problems.extend(unknown_names.into_iter().map(Problem::of_source));
                 // Each line once: two sections may have asked for the same value.
                 let mut seen = Vec::new();
                 problems.retain(|problem| {
@@ -46,11 +52,28 @@ impl Config {
     }
 }
 
+/// The problem that `.env` cannot be read; one only where something is wrong that it may have put right.
+fn unreadable(sources: &Sources) -> Option<Problem> {
+    sources.dotenv_unreadable.clone().map(Problem::of_source)
+}
+
 /// Only the public listener's address, whatever else may be wrong: a health check needs no secret.
 pub fn listen_from_sources(sources: &Sources) -> Result<SocketAddr, Vec<Problem>> {
     let mut reader = Reader::new(sources.settle()?);
     let listen = sections::listen(&mut reader);
     only(reader, listen, &["GATEWAY_HOST", "GATEWAY_PORT"])
+}
+
+/// The same where the default address is not every address but loopback.
+pub(super) fn demo_listen_from_sources(sources: &Sources) -> Result<SocketAddr, Vec<Problem>> {
+    let listen = listen_from_sources(sources)?;
+    let is_named = Reader::new(sources.settle()?).is_explicit("GATEWAY_HOST");
+    let address = if is_named {
+        listen.ip()
+    } else {
+        Ipv4Addr::LOCALHOST.into()
+    };
+    Ok(SocketAddr::new(address, listen.port()))
 }
 
 /// Only whether the public listener speaks TLS.
@@ -72,11 +95,15 @@ pub fn proxy_protocol_from_sources(sources: &Sources) -> bool {
 pub fn auth_from_sources(sources: &Sources) -> Result<Auth, Vec<Problem>> {
     let mut reader = Reader::new(sources.settle()?);
     let auth = sections::auth(&mut reader);
-    only(
+    let auth = only(
         reader,
         auth,
         &["JWT_", "REQUIRE_AUTHENTICATION", "ADMIN_ROLES"],
-    )
+    );
+    auth.map_err(|mut problems| {
+        problems.splice(0..0, unreadable(sources));
+        problems
+    })
 }
 
 /// The part, or the problems with variables that begin as named.
@@ -110,8 +137,10 @@ fn config(reader: &mut Reader) -> Option<Config> {
     let cors_origins = reader.read("CORS_ORIGINS", parse::origins);
     let trusted_proxies = reader.read_optional("TRUSTED_PROXIES", parse::networks);
     let proxy_protocol = reader.read("PROXY_PROTOCOL", parse::boolean);
+    let health_details = reader.read("HEALTH_DETAILS", parse::boolean);
     let timeouts = sections::timeouts(reader);
     let log = sections::log(reader);
+    warn_of_wide_origins(reader, cors_origins.as_deref().unwrap_or_default());
     warn_of_open_doors(reader, public_paths.as_ref(), trusted_proxies.as_ref());
     let believes_all = matches!(trusted_proxies, Some(None)) && proxy_protocol == Some(true);
     if believes_all {
@@ -136,12 +165,27 @@ fn config(reader: &mut Reader) -> Option<Config> {
         public_paths: public_paths?.unwrap_or_default(),
         trusted_proxies: trusted_proxies?.unwrap_or_default(),
         proxy_protocol: proxy_protocol?,
+        health_details: health_details?,
         log: log?,
         timeouts: timeouts?,
         bounds: bounds?,
         // Filled by `from_sources`, when no more can come.
         warnings: Vec::new(),
     })
+}
+
+/// `https://*.com` is no organization's; `*.localhost` is this machine (RFC 6761 6.3).
+fn warn_of_wide_origins(reader: &mut Reader, origins: &[String]) {
+    let is_wide = |origin: &&String| {
+        let below = origin.split_once("://*.").map(|(_, below)| below);
+        let host = below.map(|below| below.split(':').next().unwrap_or(below));
+        host.is_some_and(|host| !host.contains('.') && host != "localhost")
+    };
+    for origin in origins.iter().filter(is_wide) {
+        reader.warn(format!(
+            "CORS_ORIGINS has {origin}: pages of every name below it may call with credentials"
+        ));
+    }
 }
 
 /// Settings that are valid and rarely meant.

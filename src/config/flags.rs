@@ -58,6 +58,9 @@ pub struct Listening {
     /// Operations port; 0 switches it off. Set and taken: no start; default and taken: a warning
     #[arg(long, env, default_value = "9090", value_name = "PORT")]
     pub ops_port: Option<OsString>,
+    /// Show the services' URLs and the version on the public port (`/health`, `/openapi.json`); `false`: on the operations port only
+    #[arg(long, env, default_value = "true", value_name = "BOOL")]
+    pub health_details: Option<OsString>,
     /// Client connections held at once; unset: 90 % of the file descriptor limit
     #[arg(long, env, value_name = "N")]
     pub max_connections: Option<OsString>,
@@ -148,6 +151,9 @@ pub struct Authentication {
     /// File with the secret, in place of `JWT_SECRET_KEY`
     #[arg(long, env, value_name = "PATH")]
     pub jwt_secret_key_file: Option<OsString>,
+    /// How `JWT_SECRET_KEY` is written: `text` (its own bytes are the key), `base64`, `base64url` or `hex`; padding may be left out
+    #[arg(long, env, default_value = "text", value_name = "NAME")]
+    pub jwt_secret_encoding: Option<OsString>,
     /// Signature algorithm of all tokens: HS256, HS384 or HS512
     #[arg(long, env, default_value = "HS256", value_name = "NAME")]
     pub jwt_algorithm: Option<OsString>,
@@ -218,7 +224,7 @@ pub struct RateLimits {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Clients")]
 pub struct Clients {
-    /// Origins that browsers may call from: `*`, `none`, or `https://app.example.com,…`
+    /// Origins that browsers may call from: `*`, `none`, or `https://app.example.com,…`; `https://*.example.com`: all below that name
     #[arg(long, env, default_value = "*", value_name = "LIST")]
     pub cors_origins: Option<OsString>,
     /// Proxies whose `X-Forwarded-*` and `Forwarded` are believed: addresses or networks (`10.0.0.0/8`)

@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::build::{
-    auth_from_sources, is_tls_from_sources, listen_from_sources, proxy_protocol_from_sources,
+    auth_from_sources, demo_listen_from_sources, is_tls_from_sources, listen_from_sources,
+    proxy_protocol_from_sources,
 };
 use super::dotenv::DOTENV_NAME;
-use super::{Auth, Config, Loaded, Problem, Raw, Sources};
+use super::{Auth, Config, Loaded, Problem, Raw, Sources, parse};
 
 /// Values that outrank every source; see `Sources::forced`.
 pub type Forced = Vec<(&'static str, String)>;
@@ -29,6 +30,11 @@ pub fn load_listen(flags: &Raw) -> Result<SocketAddr, Vec<Problem>> {
     listen_from_sources(&gather(flags, Vec::new())?)
 }
 
+/// The same for the demo: the machine itself alone, unless somebody named an address.
+pub fn load_demo_listen(flags: &Raw) -> Result<SocketAddr, Vec<Problem>> {
+    demo_listen_from_sources(&gather(flags, Vec::new())?)
+}
+
 /// Whether the public listener speaks TLS; the files may be another user's and are not looked at.
 pub fn load_is_tls(flags: &Raw) -> Result<bool, Vec<Problem>> {
     is_tls_from_sources(&gather(flags, Vec::new())?)
@@ -46,11 +52,16 @@ pub fn load_auth(flags: &Raw, forced: Forced) -> Result<Auth, Vec<Problem>> {
 
 /// Reads all sources; says which cannot be read.
 fn gather(flags: &Raw, forced: Forced) -> Result<Sources, Vec<Problem>> {
+    let (dotenv, dotenv_unreadable) = match read_dotenv().map_err(|problem| vec![problem])? {
+        Ok(text) => (text, None),
+        Err(why) => (None, Some(why)),
+    };
     let mut sources = Sources {
         forced,
         flags: flags.clone(),
         environment: std::env::vars_os().collect(),
-        dotenv: read_dotenv().map_err(|problem| vec![problem])?,
+        dotenv,
+        dotenv_unreadable,
         toml: None,
         read: |path| std::fs::read(path),
         cpus: std::thread::available_parallelism().map_or(1, usize::from),
@@ -59,7 +70,10 @@ fn gather(flags: &Raw, forced: Forced) -> Result<Sources, Vec<Problem>> {
         let problem = |what: String| {
             vec![Problem::of(
                 "GATEWAY_CONFIG",
-                format!("GATEWAY_CONFIG={path} ({source}): {what}"),
+                format!(
+                    "GATEWAY_CONFIG={path} ({source}): {what}{}",
+                    parse::slip_hint(&path)
+                ),
             )]
         };
         let bytes =
@@ -70,18 +84,22 @@ fn gather(flags: &Raw, forced: Forced) -> Result<Sources, Vec<Problem>> {
     Ok(sources)
 }
 
-fn read_dotenv() -> Result<Option<String>, Problem> {
+/// The text of `.env`, or why it cannot be read: as when it belongs to somebody else, in whose folder the gateway was started.
+fn read_dotenv() -> Result<Result<Option<String>, String>, Problem> {
     let bytes = match std::fs::read(Path::new(DOTENV_NAME)) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Ok(None)),
         Err(error) => {
-            return Err(Problem::of_source(format!(
-                "{DOTENV_NAME} cannot be read: {error}"
-            )));
+            let folder = std::env::current_dir().map_or_else(
+                |_| "the working directory".to_owned(),
+                |folder| folder.display().to_string(),
+            );
+            let line = format!("{DOTENV_NAME} in {folder} cannot be read: {error}");
+            return Ok(Err(line));
         }
     };
     let problem = |line| Problem::of_source(format!("{DOTENV_NAME} line {line}: not UTF-8 text"));
-    text(bytes).map(Some).map_err(problem)
+    text(bytes).map(|text| Ok(Some(text))).map_err(problem)
 }
 
 /// Bytes as text, or the line that is none.

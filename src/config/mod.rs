@@ -28,7 +28,10 @@ pub use flags::{
     Authentication, Clients, Encryption, Flags, Listening, Logging, RateLimits, Raw, Services,
     Times,
 };
-pub use load::{Forced, load, load_auth, load_is_tls, load_listen, load_proxy_protocol, load_with};
+pub use load::{
+    Forced, load, load_auth, load_demo_listen, load_is_tls, load_listen, load_proxy_protocol,
+    load_with,
+};
 pub use problem::Problem;
 pub use settings::*;
 pub use snapshot::{

@@ -10,6 +10,8 @@ use ipnet::IpNet;
 /// The accepted range, worded to follow "must be".
 pub(super) type Expected = String;
 
+const NAMES: &str = "one or more names with commas between";
+
 /// true/false/1/0/yes/no/on/off, any case.
 pub(super) fn boolean(text: &str) -> Result<bool, Expected> {
     match text.to_ascii_lowercase().as_str() {
@@ -83,11 +85,57 @@ pub(super) fn list_or_none(text: &str) -> Vec<String> {
     }
 }
 
-/// A comma list of claims, audiences …: at least one.
+/// A comma list of claims, files …: at least one.
 pub(super) fn names(text: &str) -> Result<Vec<String>, Expected> {
-    Some(list(text))
-        .filter(|names| !names.is_empty())
-        .ok_or_else(|| "one or more names with commas between".to_owned())
+    let names = names_if_any(text)?;
+    if names.is_empty() {
+        return Err(NAMES.to_owned());
+    }
+    Ok(names)
+}
+
+/// A comma list of audiences, issuers …, and none of them a slip.
+pub(super) fn names_if_any(text: &str) -> Result<Vec<String>, Expected> {
+    let names = list(text);
+    match names.iter().find_map(|name| slip(name)) {
+        Some(slip) => Err(format!("{NAMES} ({slip})")),
+        None => Ok(names),
+    }
+}
+
+/// The same, and `none` alone says that there is none.
+pub(super) fn names_or_none(text: &str) -> Result<Vec<String>, Expected> {
+    if list_or_none(text).is_empty() {
+        return Ok(Vec::new());
+    }
+    names_if_any(text).map_err(|expected| format!("none, or {expected}"))
+}
+
+/// The same in brackets, to stand behind a message.
+pub(super) fn slip_hint(text: &str) -> String {
+    slip(text).map_or_else(String::new, |slip| format!(" ({slip})"))
+}
+
+/// What is wrong with a value that nobody can have meant: it carries a mark of the place that it was copied from.
+pub(super) fn slip(text: &str) -> Option<&'static str> {
+    const NOTHING: [&str; 4] = ["none", "null", "nil", "undefined"];
+    match text.chars().next()? {
+        '"' | '\'' | '\u{201c}' | '\u{201d}' | '\u{201e}' | '\u{2018}' | '\u{2019}' => Some(
+            "it begins with a quote, which is part of the value: docker's --env-file keeps quotes",
+        ),
+        '`' => Some("it begins with a backtick: no command is run here"),
+        '$' if text.starts_with("${") || text.starts_with("$(") => {
+            Some("it begins with a template's mark: nothing is expanded here")
+        }
+        '[' | ']' | '{' | '}' | '(' | ')' | '<' | '>' => Some(
+            "it begins with a bracket: a list has commas alone, and a placeholder wants to be filled in",
+        ),
+        '\u{feff}' => Some("it begins with a byte order mark, which some editors put into a file"),
+        _ if NOTHING.iter().any(|word| text.eq_ignore_ascii_case(word)) => {
+            Some("a program writes so that there is no value: leave the setting out")
+        }
+        _ => None,
+    }
 }
 
 /// An address to listen on. Only `localhost` is a name: another could stand for several addresses or for another machine.
@@ -119,34 +167,57 @@ pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, Expected> {
     list(text).iter().map(|item| network(item)).collect()
 }
 
-/// `*`, `none`, or origins exactly as a browser sends them: compared byte by byte, a slash at the end would never match.
+/// `*`, `none`, or origins. A browser sends an origin in lower case and without its scheme's own port, so they are brought to that
+/// form; a slash at the end would never match. The host may begin with `*.`, which stands for one label or more.
 pub(super) fn origins(text: &str) -> Result<Vec<String>, Expected> {
     let origins = list_or_none(text);
-    let single_star = origins.len() == 1 && origins.first().is_some_and(|origin| origin == "*");
-    if single_star || origins.iter().all(|origin| is_origin(origin)) {
-        return Ok(origins
-            .iter()
-            .map(|origin| origin.to_ascii_lowercase())
-            .collect());
+    if origins.len() == 1 && origins.first().is_some_and(|origin| origin == "*") {
+        return Ok(origins);
     }
-    let expected =
-        "* alone, none, or origins such as https://app.example.com (no path, no slash at the end)";
-    Err(expected.to_owned())
+    let expected = "* alone, none, or origins such as https://app.example.com (no path, no slash at the end) or \
+                    https://*.example.com";
+    let found: Option<Vec<String>> = origins.iter().map(|origin| self::origin(origin)).collect();
+    found.ok_or_else(|| expected.to_owned())
 }
 
-fn is_origin(text: &str) -> bool {
-    let Some((scheme, authority)) = text.split_once("://") else {
-        return false;
-    };
+fn origin(text: &str) -> Option<String> {
+    let text = text.to_ascii_lowercase();
+    let (scheme, authority) = text.split_once("://")?;
     let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
         && scheme
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
-    is_scheme
-        && !authority.is_empty()
-        && authority.bytes().all(|byte| {
+    let (host, port) = match authority.rsplit_once(':') {
+        // The colons of an IPv6 address stand in brackets.
+        Some((host, port)) if !port.ends_with(']') => (host, Some(origin_port(port)?)),
+        Some(_) | None => (authority, None),
+    };
+    let below = host.strip_prefix("*.").unwrap_or(host);
+    let is_host = !below.is_empty()
+        && !below.starts_with('.')
+        && below.bytes().all(|byte| {
             byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'@' | b'*')
         })
+        && (below.starts_with('[') || !below.contains(':'));
+    // Only a name has names below it.
+    let is_wide = below.len() < host.len();
+    if !is_scheme || !is_host || (is_wide && !below.bytes().all(is_name_byte)) {
+        return None;
+    }
+    match (scheme, port) {
+        ("https", Some(443)) | ("http", Some(80)) | (_, None) => Some(format!("{scheme}://{host}")),
+        (_, Some(port)) => Some(format!("{scheme}://{host}:{port}")),
+    }
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
+}
+
+/// As a browser writes it: without a zero in front.
+fn origin_port(text: &str) -> Option<u16> {
+    let port = port(text).ok()?;
+    (port > 0 && !text.starts_with('0')).then_some(port)
 }
 
 /// Public paths: each absolute and plain, a `*` only at the very end.

@@ -49,16 +49,45 @@ pub(super) fn shown(row: &Row, text: &str) -> String {
     }
 }
 
+/// The same of a value that was refused: whatever may be wrong with a secret URL, no reading of it is sure to be free of the password.
+pub(super) fn shown_wrong(row: &Row, text: &str) -> String {
+    if row.kind == "URL" && row.secret {
+        scheme_alone(text)
+    } else {
+        shown(row, text)
+    }
+}
+
+/// The scheme of a secret URL, when it is one that people write in front of a store's address.
+fn scheme_alone(text: &str) -> String {
+    const SCHEMES: [&str; 8] = [
+        "redis", "rediss", "valkey", "valkeys", "http", "https", "tcp", "unix",
+    ];
+    let scheme = text.trim().split_once("://").map(|(scheme, _)| scheme);
+    match scheme {
+        Some(scheme) if SCHEMES.contains(&scheme.to_ascii_lowercase().as_str()) => {
+            format!("{scheme}://***")
+        }
+        Some(_) | None => "***".to_owned(),
+    }
+}
+
 /// A URL without its userinfo. The last `@` counts, wherever it stands, since a password may hold any character; of a secret
 /// URL only what is certainly no password is shown.
 pub(super) fn shown_url(text: &str, secret: bool) -> String {
+    let text = text.trim();
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
         None if secret => return "***".to_owned(),
         None => (String::new(), text),
     };
-    let rest = match rest.rsplit_once('@') {
-        Some((_, host)) => format!("***@{host}"),
+    // Whoever encodes the password may have encoded the mark behind it, too.
+    let end = [
+        rest.rfind('@').map(|at| at + 1),
+        rest.rfind("%40").map(|at| at + 3),
+    ];
+    let rest = match end.into_iter().flatten().max() {
+        Some(end) => format!("***@{}", rest.get(end..).unwrap_or_default()),
         None => rest.to_owned(),
     };
     let rest = match rest.split_once(['?', '#']) {

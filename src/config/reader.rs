@@ -1,9 +1,9 @@
 //! Hands values to the sections and collects what is wrong with them. Stops at nothing: a wrong value yields `None` and a
 //! problem, and reading goes on. Invariant: whoever gets `None` from `read` finds at least one problem recorded.
 
-use super::Problem;
-use super::problem::shown;
+use super::problem::shown_wrong;
 use super::sources::{Entry, Settled, Source};
+use super::{Problem, parse};
 
 /// Reads settings by variable.
 #[derive(Debug)]
@@ -50,14 +50,42 @@ impl Reader {
         if text.is_empty() && matches!(source, Source::SecretFile(_)) {
             return None;
         }
-        // Secrets are taken as they are; elsewhere blanks around a value are an accident of quoting.
-        let is_secret = self.entry(variable).is_some_and(|entry| entry.row.secret);
-        match parse(if is_secret { &text } else { text.trim() }) {
+        // A secret's text is taken as it is; elsewhere blanks around a value are an accident of quoting.
+        let is_verbatim = self
+            .entry(variable)
+            .is_some_and(|entry| entry.row.secret && entry.row.kind == "TEXT");
+        let text = if is_verbatim { &text } else { text.trim() };
+        match parse(text) {
             Ok(value) => Some(Some(value)),
             Err(expected) => {
-                self.complain(variable, &format!("must be {expected}"));
+                let hint = parse::slip(text)
+                    .filter(|slip| !expected.contains(slip))
+                    .map_or_else(String::new, |slip| format!(" ({slip})"));
+                self.complain(variable, &format!("must be {expected}{hint}"));
                 None
             }
+        }
+    }
+
+    /// Warns of marks in a secret's text that are rather not part of it. A secret may hold anything, so they are no problem.
+    pub(super) fn warn_of_slips(&mut self, variable: &str) {
+        let Some((text, source)) = self.entry(variable).and_then(|entry| entry.value.clone())
+        else {
+            return;
+        };
+        let text = text.as_str();
+        let trimmed = text.trim();
+        let around = if text.ends_with(['\n', '\r']) {
+            Some(
+                "it ends with a line end, which is part of the secret (printf writes none, echo does)",
+            )
+        } else if trimmed.len() < text.len() {
+            Some("it has blanks around it, which are part of the secret")
+        } else {
+            None
+        };
+        for slip in [around, parse::slip(trimmed)].into_iter().flatten() {
+            self.warn(format!("{variable} ({source}): {slip}"));
         }
     }
 
@@ -68,7 +96,10 @@ impl Reader {
         };
         let line = match &entry.value {
             Some((text, source)) => {
-                format!("{variable}={} ({source}): {what}", shown(&entry.row, text))
+                format!(
+                    "{variable}={} ({source}): {what}",
+                    shown_wrong(&entry.row, text)
+                )
             }
             None => format!("{variable} is not set: {what}"),
         };

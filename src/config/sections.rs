@@ -10,6 +10,7 @@ use super::{
     Algorithm, Auth, Bounds, Breaker, Level, Limits, Log, LogFormat, Ops, Redis, Secret, Timeouts,
     url,
 };
+use crate::identity::SecretEncoding;
 use crate::limit::OnOutage;
 
 /// L + B must stay below this: a bucket's level has 24 bits.
@@ -159,7 +160,14 @@ pub(super) fn limits(reader: &mut Reader) -> Option<Limits> {
 /// Identity.
 pub(super) fn auth(reader: &mut Reader) -> Option<Auth> {
     let required = reader.read("REQUIRE_AUTHENTICATION", parse::boolean);
-    let secret = reader.read_optional("JWT_SECRET_KEY", |text| Ok(Secret::new(text)));
+    let encoding = reader.read("JWT_SECRET_ENCODING", |text| {
+        SecretEncoding::named(text).ok_or_else(|| "text, base64, base64url or hex".to_owned())
+    });
+    let secret = reader.read_optional("JWT_SECRET_KEY", |text| {
+        // A wrong encoding is a problem already; whatever the text is, it is none.
+        let key = encoding.unwrap_or(SecretEncoding::Text).decode(text)?;
+        Ok((Secret::new(text), key.len()))
+    });
     let algorithm = reader.read("JWT_ALGORITHM", |text| {
         match text.to_ascii_uppercase().as_str() {
             "HS256" => Ok(Algorithm::Hs256),
@@ -168,16 +176,21 @@ pub(super) fn auth(reader: &mut Reader) -> Option<Auth> {
             _ => Err("HS256, HS384 or HS512".to_owned()),
         }
     });
-    let audience = reader.read_optional("JWT_AUDIENCE", |text| Ok(parse::list(text)));
-    let issuer = reader.read_optional("JWT_ISSUER", |text| Ok(parse::list(text)));
+    let audience = reader.read_optional("JWT_AUDIENCE", parse::names_if_any);
+    let issuer = reader.read_optional("JWT_ISSUER", parse::names_if_any);
     let organization_claims = reader.read("JWT_ORGANIZATION_CLAIMS", parse::names);
     let user_claims = reader.read("JWT_USER_CLAIMS", parse::names);
     let role_claims = reader.read("JWT_ROLE_CLAIMS", parse::names);
-    let admin_roles = reader.read("ADMIN_ROLES", |text| Ok(parse::list_or_none(text)));
-    check_secret(reader, required, secret.as_ref());
+    let admin_roles = reader.read("ADMIN_ROLES", parse::names_or_none);
+    let bytes = secret
+        .as_ref()
+        .map(|secret| secret.as_ref().map(|(_, bytes)| *bytes));
+    check_secret(reader, required, encoding, bytes);
+    let secret = secret.map(|secret| secret.map(|(secret, _)| secret));
     Some(Auth {
         required: required?,
         secret: secret?,
+        secret_encoding: encoding?,
         algorithm: algorithm?,
         audience: audience?.unwrap_or_default(),
         issuer: issuer?.unwrap_or_default(),
@@ -188,9 +201,15 @@ pub(super) fn auth(reader: &mut Reader) -> Option<Auth> {
     })
 }
 
-/// No secret with authentication on would let nobody in; a short one can be guessed offline from a single token.
-fn check_secret(reader: &mut Reader, required: Option<bool>, secret: Option<&Option<Secret>>) {
-    match (required, secret) {
+/// No secret with authentication on would let nobody in; a short one can be guessed offline from a single token. `bytes` are those
+/// of the key, `Some(None)` without one.
+fn check_secret(
+    reader: &mut Reader,
+    required: Option<bool>,
+    encoding: Option<SecretEncoding>,
+    bytes: Option<Option<usize>>,
+) {
+    match (required, bytes) {
         (Some(true), Some(None)) => {
             let is_named = reader
                 .settled
@@ -203,12 +222,16 @@ fn check_secret(reader: &mut Reader, required: Option<bool>, secret: Option<&Opt
                 reader.complain("JWT_SECRET_KEY", what);
             }
         }
-        (_, Some(Some(secret))) if secret.reveal().len() < SECRET_BYTES_MIN => {
-            let bytes = secret.reveal().len();
-            let advice = format!(
-                "JWT_SECRET_KEY has {bytes} bytes: fewer than {SECRET_BYTES_MIN} can be guessed"
-            );
-            reader.warn(advice);
+        (_, Some(Some(bytes))) => {
+            if bytes < SECRET_BYTES_MIN {
+                let advice = format!(
+                    "JWT_SECRET_KEY has {bytes} bytes: fewer than {SECRET_BYTES_MIN} can be guessed"
+                );
+                reader.warn(advice);
+            }
+            if encoding == Some(SecretEncoding::Text) {
+                reader.warn_of_slips("JWT_SECRET_KEY");
+            }
         }
         (_, _) => {}
     }

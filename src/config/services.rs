@@ -264,9 +264,9 @@ fn name(text: &str) -> Result<String, String> {
         && text
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
-    if fits {
-        Ok(text.to_owned())
-    } else {
-        Err("1 to 64 letters, digits, -, _ or .".to_owned())
+    match parse::slip(text) {
+        None if fits => Ok(text.to_owned()),
+        None => Err("1 to 64 letters, digits, -, _ or .".to_owned()),
+        Some(slip) => Err(format!("1 to 64 letters, digits, -, _ or . ({slip})")),
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::identity::SecretEncoding;
 use crate::limit::OnOutage;
 
 /// Everything the gateway is told from outside, checked.
@@ -41,6 +42,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// `PROXY_PROTOCOL`: every connection begins with its header.
     pub proxy_protocol: bool,
+    /// `HEALTH_DETAILS`: the public port shows the services' URLs and the version.
+    pub health_details: bool,
     /// Logging (`LOG_*`).
     pub log: Log,
     /// Time limits.
@@ -189,8 +192,10 @@ pub enum Algorithm {
 pub struct Auth {
     /// `REQUIRE_AUTHENTICATION`.
     pub required: bool,
-    /// `JWT_SECRET_KEY`; `None` only when authentication is not required.
+    /// `JWT_SECRET_KEY` as it is written; `None` only when authentication is not required.
     pub secret: Option<Secret>,
+    /// `JWT_SECRET_ENCODING`, which `secret` keeps.
+    pub secret_encoding: SecretEncoding,
     /// `JWT_ALGORITHM`.
     pub algorithm: Algorithm,
     /// `JWT_AUDIENCE`: required of every token once set.
@@ -205,6 +210,15 @@ pub struct Auth {
     pub role_claims: Vec<String>,
     /// `ADMIN_ROLES`.
     pub admin_roles: Vec<String>,
+}
+
+impl Auth {
+    /// The key that tokens are signed with: the secret, decoded.
+    pub fn key(&self) -> Option<Vec<u8>> {
+        let secret = self.secret.as_ref()?;
+        // It could be decoded when it was read.
+        self.secret_encoding.decode(secret.reveal()).ok()
+    }
 }
 
 /// Logging settings.

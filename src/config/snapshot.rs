@@ -140,14 +140,15 @@ pub fn ms(duration: std::time::Duration) -> u64 {
 
 /// What the identity room is told.
 pub fn identity_settings(auth: &Auth) -> Option<identity::Settings> {
-    let secret = auth.secret.as_ref()?;
+    let secret_text = auth.secret.as_ref()?.reveal().to_owned();
     Some(identity::Settings {
         algorithm: match auth.algorithm {
             Algorithm::Hs256 => identity::Hmac::Hs256,
             Algorithm::Hs384 => identity::Hmac::Hs384,
             Algorithm::Hs512 => identity::Hmac::Hs512,
         },
-        secret: secret.reveal().as_bytes().to_vec(),
+        secret: auth.key()?,
+        secret_text,
         audience: auth.audience.clone(),
         issuer: auth.issuer.clone(),
         organization_claims: auth.organization_claims.clone(),

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::dotenv::{self, Assignment, DOTENV_NAME};
 use super::file::{self, File, FileRoute};
-use super::nearest::{is_unknown, suggestion};
-use super::{Problem, Raw, Row, table};
+use super::nearest::{is_unknown, variable_hint};
+use super::{Problem, Raw, Row, parse, table};
 
 /// Settings whose value may be kept in a file that another variable names.
 const SECRET_FILES: [(&str, &str); 2] = [
@@ -28,6 +28,8 @@ pub struct Sources {
     pub environment: Vec<(OsString, OsString)>,
     /// Text of `.env`, if there is one.
     pub dotenv: Option<String>,
+    /// Why `.env` could not be read, with its folder: a warning, unless something is wrong that it may have said.
+    pub dotenv_unreadable: Option<String>,
     /// Path and text of the TOML file, if one is named.
     pub toml: Option<(PathBuf, String)>,
     /// Reads a secret's file.
@@ -44,6 +46,7 @@ impl Default for Sources {
             flags: Raw::default(),
             environment: Vec::new(),
             dotenv: None,
+            dotenv_unreadable: None,
             toml: None,
             read: |_| Err(std::io::ErrorKind::NotFound.into()),
             cpus: 1,
@@ -183,7 +186,7 @@ impl Sources {
         let warning = |name: &str, place: String| {
             format!(
                 "unknown variable {name} ({place}) is ignored{}",
-                suggestion(name, known.iter().copied())
+                variable_hint(name, &known)
             )
         };
         let outside = self.environment.iter().filter_map(|(name, value)| {
@@ -237,7 +240,10 @@ impl Sources {
                 settled.put(target, (String::new(), Source::SecretFile(path.clone())));
                 settled.problems.push(Problem::of(
                     target,
-                    format!("{pointer}={path} ({source}): the file {what}"),
+                    format!(
+                        "{pointer}={path} ({source}): the file {what}{}",
+                        parse::slip_hint(&path)
+                    ),
                 ));
             }
         }

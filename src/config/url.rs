@@ -126,7 +126,31 @@ pub(super) fn redis(text: &str) -> Result<String, Expected> {
         let is_db = db.is_empty() || db.parse::<u16>().is_ok();
         is_db.then(|| text.to_owned())
     };
-    checked().ok_or_else(|| FORM.to_owned())
+    let checked = checked().ok_or_else(|| FORM.to_owned())?;
+    redis_options(text).map_err(|wrong| format!("{FORM}, {wrong}"))?;
+    Ok(checked)
+}
+
+/// What may stand behind a Redis URL. The client would pass over what it does not know: a time limit or a switch that somebody
+/// believes to be on. The names are not repeated, because they may be the end of a password.
+fn redis_options(text: &str) -> Result<(), &'static str> {
+    if text.contains('#') {
+        return Err("without a fragment (a # in a password is written %23)");
+    }
+    let query = text.split_once('?').map_or("", |(_, query)| query);
+    let members = query.split('&').filter(|member| !member.is_empty());
+    let is_known = |member: &str| {
+        matches!(
+            member,
+            "protocol=2" | "protocol=resp2" | "protocol=3" | "protocol=resp3"
+        )
+    };
+    if members.into_iter().all(is_known) {
+        return Ok(());
+    }
+    Err(
+        "with no query but ?protocol=resp2 or ?protocol=resp3 (the database stands behind the /, a ? in a password is written %3F)",
+    )
 }
 
 /// Splits `host[:port]`; an IPv6 literal comes in brackets and leaves without them.

@@ -18,6 +18,7 @@ use super::answer::{bad_request, failure, forbidden, json, unauthorized};
 use super::api::Api;
 use super::caller::{Role, Subject};
 use super::limits::TOKEN_NEEDED;
+use crate::identity::is_name;
 use crate::limit::Key;
 use crate::mailbox::OWN_BODY_BYTES_MAX;
 
@@ -31,7 +32,7 @@ const SHAPES: &str =
 pub(super) enum ResetRequest {
     /// One organization.
     Organization {
-        /// The id: an integer or a string of 1 to 128 printable ASCII characters.
+        /// The id: an integer or a string of 1 to 128 characters without control characters.
         organization_id: OrganizationId,
     },
     /// One client address (IPv6: its /64).
@@ -170,7 +171,7 @@ fn parse(body: &[u8]) -> Result<Target, String> {
         .map_err(|wrong| format!("The body cannot be read ({wrong}): {SHAPES}"))?;
     match (names.organization_id, names.ip_address, names.all) {
         (Some(id), None, None) => organization(&id).ok_or_else(|| {
-            "organization_id must be an integer or a string of 1 to 128 printable ASCII characters"
+            "organization_id must be an integer or a string of 1 to 128 characters without control characters"
                 .to_owned()
         }),
         (None, Some(address), None) => address
@@ -188,9 +189,7 @@ fn parse(body: &[u8]) -> Result<Target, String> {
 
 fn organization(id: &Value) -> Option<Target> {
     if let Some(text) = id.as_str() {
-        let fits =
-            (1..=128).contains(&text.len()) && text.bytes().all(|b| (b' '..=b'~').contains(&b));
-        return fits.then(|| Target::Organization(text.to_owned()));
+        return is_name(text).then(|| Target::Organization(text.to_owned()));
     }
     let integer = id.is_i64() || id.is_u64();
     integer.then(|| Target::Organization(id.to_string()))
@@ -271,7 +270,11 @@ mod tests {
             (r#"{"organization_id":[1]}"#, Err("organization_id must")),
             (r#"{"organization_id":""}"#, Err("organization_id must")),
             (r#"{"organization_id":"a\nb"}"#, Err("organization_id must")),
-            (r#"{"organization_id":"é"}"#, Err("organization_id must")),
+            (r#"{"organization_id":"é"}"#, Ok(org("é"))),
+            (
+                r#"{"organization_id":"\u0085"}"#,
+                Err("organization_id must"),
+            ),
             (&long, Err("organization_id must")),
             (r#"{"ip_address":"192.0.2.1:80"}"#, Err("ip_address must")),
             (r#"{"ip_address":"localhost"}"#, Err("ip_address must")),

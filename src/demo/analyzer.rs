@@ -63,18 +63,22 @@ async fn answer(method: Method, uri: Uri, request: Request) -> Response {
         return refusal(StatusCode::PAYLOAD_TOO_LARGE, "The SQL is at most 256 KiB");
     };
     let fields = serde_json::from_slice::<Value>(&body).unwrap_or(Value::Null);
-    let Some(sql) = ["query", "sql"]
+    // The documented name first; the others are what people try.
+    let Some(sql) = ["sql_query", "query", "sql"]
         .iter()
         .find_map(|key| fields.get(key)?.as_str())
     else {
-        return refusal(StatusCode::BAD_REQUEST, "Send {\"query\": \"SELECT …\"}");
+        let message = r#"Send {"sql_query": "SELECT …", "database_type": "postgresql"}"#;
+        return refusal(StatusCode::BAD_REQUEST, message);
     };
     let findings = analyze(sql);
+    let database = fields.get("database_type").and_then(Value::as_str);
     Json(json!({
         "service": "demo-ai-analyzer",
         "demo": true,
         "note": "Pattern checks of a demo, not the analysis of a real service.",
-        "query": sql,
+        "sql_query": sql,
+        "database_type": database,
         "statements": words(sql).split(|word| word == ";").filter(|words| !words.is_empty()).count(),
         "findings": findings,
     }))

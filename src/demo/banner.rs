@@ -27,7 +27,7 @@ const COMMANDS: [(&str, &str); 11] = [
     ),
     (
         "The analyzer",
-        r#"curl -s <USER> <JSON> -d '{"query":"SELECT * FROM orders"}' '<BASE>/analyzer/analyze'"#,
+        r#"curl -s <USER> <JSON> -d '{"sql_query":"SELECT * FROM orders","database_type":"postgresql"}' '<BASE>/analyzer/analyze'"#,
     ),
     (
         "An answer that takes 2 seconds",

@@ -5,18 +5,27 @@ use jsonwebtoken::{EncodingKey, Header};
 use serde::Serialize;
 
 use super::{ORGANIZATION, USER};
-use crate::config::{Algorithm, Secret};
+use crate::config::Algorithm;
 
 /// Lifetime of a token: long enough to try things out, short enough not to be kept.
 const LIFETIME_S: u64 = 3_600;
 
 /// What the login endpoint signs with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Login {
-    /// The gateway's `JWT_SECRET_KEY`.
-    pub secret: Secret,
+    /// The gateway's `JWT_SECRET_KEY`, decoded.
+    pub key: Vec<u8>,
     /// The gateway's `JWT_ALGORITHM`.
     pub algorithm: Algorithm,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the key.
+        f.debug_struct("Login")
+            .field("algorithm", &self.algorithm)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Serialize)]
@@ -47,7 +56,7 @@ impl Login {
             iat: now,
             exp: now + LIFETIME_S,
         };
-        let key = EncodingKey::from_secret(self.secret.reveal().as_bytes());
+        let key = EncodingKey::from_secret(&self.key);
         let token = jsonwebtoken::encode(&Header::new(algorithm), &claims, &key).ok()?;
         Some((token, LIFETIME_S))
     }

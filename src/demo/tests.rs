@@ -13,11 +13,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use serde_json::Value;
 
 use super::{Kind, Login, ORGANIZATION, Running, analyzer, lines, serve};
-use crate::config::{Algorithm, Secret};
+use crate::config::Algorithm;
 
 fn service(kind: Kind) -> Running {
     let login = Login {
-        secret: Secret::new("a-secret-of-at-least-thirty-two-bytes"),
+        key: b"a-secret-of-at-least-thirty-two-bytes".to_vec(),
         algorithm: Algorithm::Hs256,
     };
     serve(kind, TcpListener::bind("127.0.0.1:0").unwrap(), Some(login)).unwrap()
@@ -133,7 +133,7 @@ fn a_stop_ends_a_slow_answer_too() {
 #[test]
 fn analyzer_answers_below_any_base_path() {
     let running = service(Kind::Analyzer);
-    let sql = r#"{"query":"SELECT * FROM orders"}"#;
+    let sql = r#"{"sql_query":"SELECT * FROM orders","database_type":"postgresql"}"#;
     let table = [
         ("GET /health", "", 200, "healthy"),
         ("GET /readyz", "", 200, "healthy"),
@@ -145,7 +145,13 @@ fn analyzer_answers_below_any_base_path() {
             200,
             "\"findings\":[]",
         ),
-        ("POST /analyze", "SELECT 1", 400, "query"),
+        (
+            "POST /analyze",
+            sql,
+            200,
+            "\"database_type\":\"postgresql\"",
+        ),
+        ("POST /analyze", "SELECT 1", 400, "sql_query"),
         ("GET /analyze", "", 405, "POST"),
         ("POST /elsewhere", sql, 404, "no such path"),
     ];
@@ -249,6 +255,7 @@ fn banner_lines_are_complete() {
         "http://127.0.0.1:9090/metrics",
         "http://127.0.0.1:8000/docs",
         "ADMIN.TOKEN",
+        r#"{"sql_query":"SELECT * FROM orders","database_type":"postgresql"}"#,
         "/rate-limit/info",
         &format!("\"organization_id\":{ORGANIZATION}"),
         "\"ip_address\":\"127.0.0.1\"",

@@ -1,13 +1,14 @@
 //! `token why`: everything that is wrong with a token, for the person who has to mend it.
 //! Not here: the verdict itself, which is the verifier's. Invariant: it reports by the verifier's own rules, and never the secret.
 
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::{DecodeError, Engine as _};
 
-use super::claims::date_ms;
+use super::claims::{DateClaim, date_ms};
 use super::compact::{self, Compact, Object};
+use super::principal::Found;
 use super::signature::Key;
-use super::{Hmac, Refusal, Settings, Verifier, Why, principal, rules};
+use super::{Hmac, Refusal, SecretEncoding, Settings, Verifier, Why, principal, rules};
 
 /// Lines for a terminal: the decoded header and claims, a line for each problem, and the verdict last.
 ///
@@ -144,16 +145,14 @@ fn explain_signature(compact: &Compact<'_>, settings: &Settings, lines: &mut Vec
         lines.push("hint: it was signed with the secret and a line end after it".to_owned());
     }
     // `openssl rand -base64` makes a text that one side uses as it is and the other decodes.
-    let decoded = [
-        STANDARD.decode(&settings.secret),
-        URL_SAFE_NO_PAD.decode(&settings.secret),
-    ];
-    if decoded
-        .iter()
-        .flatten()
-        .any(|secret| !secret.is_empty() && matches(secret, algorithm))
-    {
-        lines.push("hint: it was signed with the base64-decoded secret".to_owned());
+    let other = SecretEncoding::ALL.into_iter().find(|encoding| {
+        let decoded = encoding.decode(&settings.secret_text).ok();
+        let other = decoded.filter(|secret| *secret != settings.secret);
+        other.is_some_and(|secret| matches(&secret, algorithm))
+    });
+    if let Some(encoding) = other {
+        let name = encoding.name();
+        lines.push(format!("hint: it matches with JWT_SECRET_ENCODING={name}"));
     }
 }
 
@@ -177,38 +176,46 @@ fn explain_claims(
             lines.push(problem(&rule_text(&claims, settings, refusal, now_ms)));
         }
     }
-    let named = [
-        principal::organization(&claims, settings)
-            .err()
-            .map(|why| (why, &settings.organization_claims)),
-        principal::user(&claims, settings)
-            .err()
-            .map(|why| (why, &settings.user_claims)),
-        principal::roles(&claims, settings)
-            .err()
-            .map(|why| (why, &settings.role_claims)),
-    ];
-    for (reason, names) in named.into_iter().flatten() {
-        let names = names.join(", ");
+    if let Err(reason) = principal::organization(&claims, settings) {
+        let names = settings.organization_claims.join(", ");
         let message = bare(reason.message());
         lines.push(problem(&format!("{message} (claims: {names})")));
+    }
+    explain_unusable(&claims, settings, lines);
+}
+
+/// What the verifier passes over: nobody is refused for it, and somebody may wonder where it went.
+fn explain_unusable(claims: &Object<'_>, settings: &Settings, lines: &mut Vec<String>) {
+    const EXPECTED: &str = "not an integer or 1 to 128 characters without control characters";
+    if principal::user(claims, settings) == Found::Unusable {
+        let names = settings.user_claims.join(", ");
+        lines.push(format!(
+            "note: the user is {EXPECTED}, and counts as none (claims: {names})"
+        ));
+    }
+    let (_, unusable) = principal::roles(claims, settings);
+    if unusable > 0 {
+        let names = settings.role_claims.join(", ");
+        lines.push(format!(
+            "note: left out as roles: {unusable}, {EXPECTED}, or with a comma in a list (claims: {names})"
+        ));
     }
 }
 
 /// The refusal with the figures behind it.
 fn rule_text(claims: &Object<'_>, settings: &Settings, refusal: Refusal, now_ms: u64) -> String {
-    let dated = |name: &str| date_ms(claims, name).ok().flatten().unwrap_or_default();
+    let dated = |claim| date_ms(claims, claim).ok().flatten().unwrap_or_default();
     match refusal {
         Refusal::Expired => {
-            let ms = dated("exp");
+            let ms = dated(DateClaim::Exp);
             let ago = span(now_ms.saturating_sub(ms));
             format!("expired {ago} ago, at {}", utc(ms))
         }
         Refusal::Invalid(why @ (Why::NotYetValid | Why::IssuedInFuture)) => {
             let ms = dated(if why == Why::NotYetValid {
-                "nbf"
+                DateClaim::Nbf
             } else {
-                "iat"
+                DateClaim::Iat
             });
             let ahead = span(ms.saturating_sub(now_ms));
             format!("{}: {ahead} ahead, {}", bare(why.message()), utc(ms))

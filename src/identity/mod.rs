@@ -15,6 +15,7 @@ mod bearer;
 mod cache;
 mod claims;
 mod compact;
+mod encoding;
 mod explain;
 mod mint;
 mod principal;
@@ -29,8 +30,9 @@ mod verify;
 
 pub use bearer::bearer;
 pub use cache::{CACHE_ENTRIES_MAX, CACHE_MS_MAX, Cache};
-pub use claims::ClaimValue;
+pub use claims::{ClaimValue, DateClaim, DateFault, is_name};
 pub use compact::TOKEN_BYTES_MAX;
+pub use encoding::SecretEncoding;
 pub use explain::why;
 pub use mint::{MintError, mint};
 pub use principal::Identity;

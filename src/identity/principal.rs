@@ -1,7 +1,7 @@
 //! Who a verified token speaks for. Not here: whether the token may be believed (`verify` asks that first).
 //! Invariant: an `Identity` has no public constructor; to hold one is to know that a token was verified.
 
-use std::fmt::Write as _;
+use std::collections::HashSet;
 
 use serde_json::Value;
 
@@ -9,8 +9,8 @@ use super::claims::{ClaimValue, member};
 use super::compact::Object;
 use super::{Settings, Why, rules};
 
-/// How many roles a token may carry; the header line made of them must fit an upstream's limits.
-pub(super) const ROLES_MAX: usize = 128;
+/// Up to so many roles, comparing each with the others is cheaper than a set of them. There is no bound but the token's length.
+const FEW_ROLES: usize = 16;
 
 /// The roles that stand above an organization.
 const SUPER_ROLES: [&str; 2] = ["super_admin", "superuser"];
@@ -63,13 +63,13 @@ impl Identity {
         &self.roles
     }
 
-    /// May use the admin endpoints: has one of `ADMIN_ROLES`, or `is_admin` or `is_superuser` is `true`.
+    /// May use the admin endpoints: has one of `ADMIN_ROLES`; `is_admin` and `is_superuser` count as the roles `admin` and `superuser`.
     #[must_use]
     pub fn is_admin(&self) -> bool {
         self.rank > Rank::User
     }
 
-    /// May reset everything: `super_admin` or `superuser` (as far as `ADMIN_ROLES` lists them), or `is_superuser`.
+    /// May reset everything: `super_admin`, `superuser` or `is_superuser`, as far as `ADMIN_ROLES` lists the role.
     #[must_use]
     pub fn is_super_admin(&self) -> bool {
         self.rank == Rank::SuperAdmin
@@ -87,7 +87,8 @@ impl Identity {
         self.expires_ms
     }
 
-    /// `X-User-ID`, `X-Organization-ID` and `X-User-Role` as complete lines, each with its CRLF; roles joined by commas.
+    /// `X-User-ID`, `X-Organization-ID` and `X-User-Role` as complete lines, each with its CRLF; roles joined by commas; names
+    /// percent-encoded as [`ClaimValue::write_encoded`] says.
     #[must_use]
     pub fn upstream_fields(&self) -> &[u8] {
         &self.upstream_fields
@@ -105,8 +106,8 @@ impl Identity {
     /// Only `verify` calls this, after the signature and all rules.
     pub(super) fn from_claims(claims: &Object<'_>, settings: &Settings) -> Result<Self, Why> {
         let organization = organization(claims, settings)?;
-        let user = user(claims, settings)?;
-        let roles = roles(claims, settings)?;
+        let user = user(claims, settings).usable();
+        let (roles, _) = roles(claims, settings);
         Ok(Self {
             organization_key: organization.as_ref().map(|value| value.text().into()),
             upstream_fields: field_lines(user.as_ref(), organization.as_ref(), &roles),
@@ -119,75 +120,115 @@ impl Identity {
     }
 }
 
+/// What a token's claims of one kind say.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Absent,
+    Usable(ClaimValue),
+    /// Present, and neither an integer nor a name.
+    Unusable,
+}
+
+impl Found {
+    fn usable(self) -> Option<ClaimValue> {
+        match self {
+            Self::Usable(value) => Some(value),
+            Self::Absent | Self::Unusable => None,
+        }
+    }
+}
+
+/// An organization that cannot be read is refused: as nobody's, its requests would escape the organization's limit.
 pub(super) fn organization(
     claims: &Object<'_>,
     settings: &Settings,
 ) -> Result<Option<ClaimValue>, Why> {
-    first_of(claims, &settings.organization_claims, Why::Organization)
+    match first_of(claims, &settings.organization_claims) {
+        Found::Unusable => Err(Why::Organization),
+        found @ (Found::Absent | Found::Usable(_)) => Ok(found.usable()),
+    }
 }
 
-pub(super) fn user(claims: &Object<'_>, settings: &Settings) -> Result<Option<ClaimValue>, Why> {
-    first_of(claims, &settings.user_claims, Why::User)
+/// A user that cannot be read is none: the gateway passes it on and needs it for nothing.
+pub(super) fn user(claims: &Object<'_>, settings: &Settings) -> Found {
+    first_of(claims, &settings.user_claims)
 }
 
 /// The first claim present decides, also when it is unusable: to go on to the next one
-/// would make another caller of a token that was only written badly.
-fn first_of(
-    claims: &Object<'_>,
-    names: &[String],
-    otherwise: Why,
-) -> Result<Option<ClaimValue>, Why> {
-    match names.iter().find_map(|name| member(claims, name)) {
-        Some(value) => ClaimValue::parse(value).map(Some).ok_or(otherwise),
-        None => Ok(None),
+/// would make another caller of a token that was only written badly. An empty string is an absent claim.
+fn first_of(claims: &Object<'_>, names: &[String]) -> Found {
+    let present = |name: &String| {
+        let value = member(claims, name);
+        value.filter(|value| value.as_str() != Some(""))
+    };
+    match names.iter().find_map(present) {
+        Some(value) => ClaimValue::parse(value).map_or(Found::Unusable, Found::Usable),
+        None => Found::Absent,
     }
 }
 
-/// The roles of all role claims, each of which is one role or a list of them.
-pub(super) fn roles(claims: &Object<'_>, settings: &Settings) -> Result<Vec<ClaimValue>, Why> {
-    let mut roles = Vec::new();
-    for name in &settings.role_claims {
-        let listed = match member(claims, name) {
-            None => continue,
-            Some(Value::Array(values)) => values.as_slice(),
-            Some(single) => std::slice::from_ref(single),
-        };
-        for value in listed {
-            let role = ClaimValue::parse(value).ok_or(Why::Role)?;
-            // Joined by commas, the one role `a,admin` would read upstream as two.
-            if matches!(&role, ClaimValue::Text(text) if text.contains(',')) {
-                return Err(Why::Role);
+/// The roles of all role claims, and how many values in them were none. A string holds roles with commas or blanks between
+/// (RFC 8693 4.2 writes scopes so); in a list each text is one role, but one with a comma: joined by commas, the one role
+/// `a,admin` would read upstream as two.
+pub(super) fn roles(claims: &Object<'_>, settings: &Settings) -> (Vec<ClaimValue>, usize) {
+    let (mut roles, mut unusable) = (Vec::new(), 0);
+    let mut take = |role: Option<ClaimValue>| match role {
+        Some(role) => roles.push(role),
+        None => unusable += 1,
+    };
+    let present = settings.role_claims.iter();
+    for value in present.filter_map(|name| member(claims, name)) {
+        match value {
+            Value::String(text) => {
+                let words = text.split([',', ' ', '\t']).filter(|word| !word.is_empty());
+                words.for_each(|word| take(ClaimValue::of_text(word)));
             }
-            if !roles.contains(&role) {
-                roles.push(role);
-            }
-            if roles.len() > ROLES_MAX {
-                return Err(Why::TooManyRoles);
+            Value::Array(values) => values.iter().for_each(|value| take(listed_role(value))),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
+                take(listed_role(value));
             }
         }
     }
-    Ok(roles)
+    (without_repeated(roles), unusable)
 }
 
-/// The highest rank that a role of `ADMIN_ROLES` or a boolean gives; a boolean is only ever `true` itself.
+fn listed_role(value: &Value) -> Option<ClaimValue> {
+    let is_two = value.as_str().is_some_and(|text| text.contains(','));
+    ClaimValue::parse(value).filter(|_| !is_two)
+}
+
+fn without_repeated(roles: Vec<ClaimValue>) -> Vec<ClaimValue> {
+    if roles.len() < 2 {
+        return roles;
+    }
+    let is_first: Vec<bool> = if roles.len() <= FEW_ROLES {
+        let is_first = |(at, role)| !roles.iter().take(at).any(|other| other == role);
+        roles.iter().enumerate().map(is_first).collect()
+    } else {
+        let mut seen = HashSet::with_capacity(roles.len());
+        roles.iter().map(|role| seen.insert(role)).collect()
+    };
+    let kept = roles.into_iter().zip(is_first).filter(|(_, first)| *first);
+    kept.map(|(role, _)| role).collect()
+}
+
+/// The highest rank that a role of `ADMIN_ROLES` gives. A flag counts as the role of its name, and is only ever `true` itself.
 fn rank(claims: &Object<'_>, roles: &[ClaimValue], settings: &Settings) -> Rank {
-    let by_role = roles.iter().map(|role| {
-        let role = role.text();
-        match &*role {
-            name if !settings.admin_roles.iter().any(|admin| admin == name) => Rank::User,
-            ORGANIZATION_ROLE => Rank::OrganizationAdmin,
-            name if SUPER_ROLES.contains(&name) => Rank::SuperAdmin,
-            _ => Rank::Admin,
-        }
-    });
-    let by_flag = [
-        ("is_admin", Rank::Admin),
-        ("is_superuser", Rank::SuperAdmin),
-    ]
-    .into_iter()
-    .filter(|(name, _)| claims.get(name) == Some(&Value::Bool(true)))
-    .map(|(_, rank)| rank);
+    let by_role = roles.iter().map(|role| rank_of(&role.text(), settings));
+    let by_flag = [("is_admin", "admin"), ("is_superuser", "superuser")]
+        .into_iter()
+        .filter(|(flag, _)| claims.get(flag) == Some(&Value::Bool(true)))
+        .map(|(_, role)| rank_of(role, settings));
     by_role.chain(by_flag).max().unwrap_or(Rank::User)
+}
+
+fn rank_of(role: &str, settings: &Settings) -> Rank {
+    match role {
+        role if !settings.admin_roles.iter().any(|admin| admin == role) => Rank::User,
+        ORGANIZATION_ROLE => Rank::OrganizationAdmin,
+        role if SUPER_ROLES.contains(&role) => Rank::SuperAdmin,
+        _ => Rank::Admin,
+    }
 }
 
 fn field_lines(
@@ -196,18 +237,19 @@ fn field_lines(
     roles: &[ClaimValue],
 ) -> Box<[u8]> {
     let mut lines = String::with_capacity(LINES_BYTES);
-    // Writing to a `String` cannot fail.
-    if let Some(user) = user {
-        let _ = write!(lines, "X-User-ID: {user}\r\n");
-    }
-    if let Some(organization) = organization {
-        let _ = write!(lines, "X-Organization-ID: {organization}\r\n");
-    }
-    if let Some((first, others)) = roles.split_first() {
-        let _ = write!(lines, "X-User-Role: {first}");
-        for role in others {
-            let _ = write!(lines, ",{role}");
+    let named = [("X-User-ID: ", user), ("X-Organization-ID: ", organization)];
+    for (name, value) in named {
+        if let Some(value) = value {
+            lines.push_str(name);
+            value.write_encoded(&mut lines);
+            lines.push_str("\r\n");
         }
+    }
+    for (at, role) in roles.iter().enumerate() {
+        lines.push_str(if at == 0 { "X-User-Role: " } else { "," });
+        role.write_encoded(&mut lines);
+    }
+    if !roles.is_empty() {
         lines.push_str("\r\n");
     }
     lines.into_bytes().into_boxed_slice()

@@ -1,6 +1,8 @@
 //! Why a caller is not let in, as one small `Copy` value. Not here: the HTTP answer made of it (`reject`).
 //! Invariant: every text is static, so that a flood of bad tokens allocates nothing for its 401s.
 
+use super::{DateClaim, DateFault};
+
 /// Why no identity came out; the answer is 401.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
@@ -33,8 +35,8 @@ pub enum Why {
     Refresh,
     /// No `exp`.
     NoExpiry,
-    /// `exp`, `nbf` or `iat` is not a date in seconds.
-    Date,
+    /// A date is no number of seconds: which claim, and what it looks like.
+    Date(DateClaim, DateFault),
     /// `nbf` is in the future.
     NotYetValid,
     /// `iat` is in the future.
@@ -47,12 +49,6 @@ pub enum Why {
     Issuer,
     /// The organization claim has a type or a length that is not taken.
     Organization,
-    /// The user claim has a type or a length that is not taken.
-    User,
-    /// A role has a type or a length that is not taken.
-    Role,
-    /// More than `ROLES_MAX` roles.
-    TooManyRoles,
 }
 
 impl Refusal {
@@ -101,7 +97,7 @@ impl Why {
             Self::Critical => "Invalid token: it demands extensions (crit)",
             Self::Refresh => "Invalid token: a refresh token gives no access",
             Self::NoExpiry => "Invalid token: exp is missing",
-            Self::Date => "Invalid token: exp, nbf or iat is not a date in seconds",
+            Self::Date(claim, fault) => date_message(claim, fault),
             Self::NotYetValid => "Invalid token: not valid yet (nbf)",
             Self::IssuedInFuture => "Invalid token: issued in the future (iat)",
             Self::AudienceUnset => {
@@ -110,15 +106,9 @@ impl Why {
             Self::Audience => "Invalid token: its audience (aud) is not in JWT_AUDIENCE",
             Self::Issuer => "Invalid token: its issuer (iss) is not in JWT_ISSUER",
             Self::Organization => {
-                "Invalid token: the organization must be an integer or 1 to 128 printable ASCII characters"
+                "Invalid token: the organization (JWT_ORGANIZATION_CLAIMS) must be an integer or 1 to 128 characters \
+                 without control characters"
             }
-            Self::User => {
-                "Invalid token: the user must be an integer or 1 to 128 printable ASCII characters"
-            }
-            Self::Role => {
-                "Invalid token: a role must be an integer or 1 to 128 printable ASCII characters without a comma"
-            }
-            Self::TooManyRoles => "Invalid token: more than 128 roles",
         }
     }
 
@@ -134,15 +124,40 @@ impl Why {
             Self::Critical => "crit",
             Self::Refresh => "refresh_token",
             Self::NoExpiry => "no_expiry",
-            Self::Date => "date",
+            Self::Date(..) => "date",
             Self::NotYetValid => "not_yet_valid",
             Self::IssuedInFuture => "issued_in_future",
             Self::AudienceUnset | Self::Audience => "audience",
             Self::Issuer => "issuer",
             Self::Organization => "organization",
-            Self::User => "user",
-            Self::Role | Self::TooManyRoles => "role",
         }
+    }
+}
+
+/// The message about a date that is none.
+const fn date_message(claim: DateClaim, fault: DateFault) -> &'static str {
+    match (claim, fault) {
+        (DateClaim::Exp, DateFault::Milliseconds) => {
+            "Invalid token: exp looks like milliseconds, it must be in seconds"
+        }
+        (DateClaim::Nbf, DateFault::Milliseconds) => {
+            "Invalid token: nbf looks like milliseconds, it must be in seconds"
+        }
+        (DateClaim::Iat, DateFault::Milliseconds) => {
+            "Invalid token: iat looks like milliseconds, it must be in seconds"
+        }
+        (DateClaim::Exp, DateFault::Text) => {
+            "Invalid token: exp is a text, it must be a number of seconds"
+        }
+        (DateClaim::Nbf, DateFault::Text) => {
+            "Invalid token: nbf is a text, it must be a number of seconds"
+        }
+        (DateClaim::Iat, DateFault::Text) => {
+            "Invalid token: iat is a text, it must be a number of seconds"
+        }
+        (DateClaim::Exp, DateFault::Other) => "Invalid token: exp is not a date in seconds",
+        (DateClaim::Nbf, DateFault::Other) => "Invalid token: nbf is not a date in seconds",
+        (DateClaim::Iat, DateFault::Other) => "Invalid token: iat is not a date in seconds",
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::claims::{date_ms, member};
+use super::claims::{DateClaim, date_ms, member};
 use super::compact::Object;
 use super::{Refusal, Settings, Why};
 
@@ -79,11 +79,11 @@ fn not_expired(claims: &Object<'_>, _: &Settings, now_ms: u64) -> Result<(), Ref
 
 /// `exp` in unix milliseconds; required, for a token without one would be valid for ever.
 pub(super) fn expiry_ms(claims: &Object<'_>) -> Result<u64, Why> {
-    date_ms(claims, "exp")?.ok_or(Why::NoExpiry)
+    date_ms(claims, DateClaim::Exp)?.ok_or(Why::NoExpiry)
 }
 
 fn valid_already(claims: &Object<'_>, _: &Settings, now_ms: u64) -> Result<(), Refusal> {
-    match date_ms(claims, "nbf")? {
+    match date_ms(claims, DateClaim::Nbf)? {
         Some(ms) if ms > now_ms.saturating_add(CLOCK_SKEW_MS_MAX) => {
             Err(Refusal::Invalid(Why::NotYetValid))
         }
@@ -92,7 +92,7 @@ fn valid_already(claims: &Object<'_>, _: &Settings, now_ms: u64) -> Result<(), R
 }
 
 fn issued_already(claims: &Object<'_>, _: &Settings, now_ms: u64) -> Result<(), Refusal> {
-    match date_ms(claims, "iat")? {
+    match date_ms(claims, DateClaim::Iat)? {
         Some(ms) if ms > now_ms.saturating_add(CLOCK_SKEW_MS_MAX) => {
             Err(Refusal::Invalid(Why::IssuedInFuture))
         }

@@ -50,8 +50,10 @@ impl fmt::Display for Hmac {
 pub struct Settings {
     /// The only algorithm accepted.
     pub algorithm: Hmac,
-    /// `JWT_SECRET_KEY`; empty is refused by [`super::Verifier::new`].
+    /// `JWT_SECRET_KEY`, decoded; empty is refused by [`super::Verifier::new`].
     pub secret: Vec<u8>,
+    /// The same before it was decoded: `token why` tries the other encodings of it.
+    pub secret_text: String,
     /// `JWT_AUDIENCE`: a token must name one of them; empty: a token must name none.
     pub audience: Vec<String>,
     /// `JWT_ISSUER`: a token must come from one of them; empty: any or none.
@@ -71,9 +73,11 @@ impl Settings {
     #[must_use]
     pub fn with_secret(algorithm: Hmac, secret: impl Into<Vec<u8>>) -> Self {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let secret = secret.into();
         Self {
             algorithm,
-            secret: secret.into(),
+            secret_text: String::from_utf8_lossy(&secret).into_owned(),
+            secret,
             audience: Vec::new(),
             issuer: Vec::new(),
             organization_claims: owned(&["organization_id", "org_id", "tenant_id"]),

@@ -23,6 +23,7 @@ use super::{PATIENCE, eventually};
 pub struct Plan {
     env: BTreeMap<String, String>,
     files: Vec<(String, Vec<u8>)>,
+    folders: Vec<String>,
     args: Vec<String>,
 }
 
@@ -56,6 +57,7 @@ pub fn gateway() -> Plan {
     let plan = Plan {
         env: BTreeMap::new(),
         files: Vec::new(),
+        folders: Vec::new(),
         args: Vec::new(),
     };
     plan.env("GATEWAY_HOST", "127.0.0.1")
@@ -113,6 +115,12 @@ impl Plan {
     /// A file that need not be text.
     pub fn file_bytes(mut self, name: &str, bytes: &[u8]) -> Self {
         self.files.push((name.to_owned(), bytes.to_vec()));
+        self
+    }
+
+    /// An empty folder in the working directory.
+    pub fn folder(mut self, name: &str) -> Self {
+        self.folders.push(name.to_owned());
         self
     }
 
@@ -182,6 +190,9 @@ impl Plan {
     fn command(&self, dir: &Path) -> Command {
         let work = dir.join("work");
         fs::create_dir(&work).expect("a working directory");
+        for name in &self.folders {
+            fs::create_dir(work.join(name)).expect("a folder in the working directory");
+        }
         for (name, text) in &self.files {
             fs::write(work.join(name), text).expect("a file in the working directory");
         }

@@ -69,6 +69,12 @@ impl Token {
         self
     }
 
+    /// Signed with this secret.
+    pub fn secret(mut self, secret: &str) -> Self {
+        self.secret = secret.to_owned();
+        self
+    }
+
     pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
         self.header.alg = algorithm;
         self

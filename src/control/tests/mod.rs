@@ -90,6 +90,7 @@ pub(super) fn config(services: Vec<Service>) -> Config {
         auth: Auth {
             required: true,
             secret: None,
+            secret_encoding: crate::identity::SecretEncoding::Text,
             algorithm: Algorithm::Hs256,
             audience: vec![],
             issuer: vec![],
@@ -102,6 +103,7 @@ pub(super) fn config(services: Vec<Service>) -> Config {
         public_paths: vec![],
         trusted_proxies: vec![],
         proxy_protocol: false,
+        health_details: true,
         log: Log {
             level: Level::Info,
             requests: true,

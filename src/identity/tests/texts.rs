@@ -70,7 +70,20 @@ fn why_finds_the_usual_mistakes() {
         (
             with(b"c2VjcmV0"),
             good.clone(),
-            "hint: it was signed with the base64-decoded secret",
+            "hint: it matches with JWT_SECRET_ENCODING=base64",
+        ),
+        (
+            Settings {
+                secret_text: "secret".to_owned(),
+                ..with(&[0xb1, 0xe7, 0x2b, 0x7a])
+            },
+            good.clone(),
+            "hint: it matches with JWT_SECRET_ENCODING=text",
+        ),
+        (
+            with(b"736563726574"),
+            good.clone(),
+            "hint: it matches with JWT_SECRET_ENCODING=hex",
         ),
         (
             with(b"secret"),
@@ -184,11 +197,17 @@ fn messages_are_the_documented_ones() {
             .message()
             .contains(&TOKEN_BYTES_MAX.to_string())
     );
-    assert!(
-        Why::TooManyRoles
-            .message()
-            .contains(&principal::ROLES_MAX.to_string())
-    );
+    for claim in [DateClaim::Exp, DateClaim::Nbf, DateClaim::Iat] {
+        for (fault, looks) in [
+            (DateFault::Milliseconds, "looks like milliseconds"),
+            (DateFault::Text, "is a text"),
+            (DateFault::Other, "is not a date in seconds"),
+        ] {
+            let message = Why::Date(claim, fault).message();
+            let begin = format!("Invalid token: {} {looks}", claim.name());
+            assert!(message.starts_with(&begin), "{message}");
+        }
+    }
 }
 
 #[test]
