@@ -157,6 +157,81 @@ fn a_preflight_is_answered_here_without_token_or_charge() {
 }
 
 #[test]
+fn names_below_a_listed_one_may_call_and_no_others() {
+    let up = upstream();
+    let gw = gateway().backend(&up).env(
+        "CORS_ORIGINS",
+        "https://*.example.com:443,http://a.example:80",
+    );
+    let gw = gw.start();
+    for origin in [
+        "https://app.example.com",
+        "https://a.b.example.com",
+        "http://a.example",
+    ] {
+        let answer = from(origin, gw.get("/api/v1/x").bearer(&token()));
+        assert_eq!(answer.must("access-control-allow-origin"), origin);
+        assert_eq!(answer.must("access-control-allow-credentials"), "true");
+        assert!(answer.lists("access-control-expose-headers", "retry-after"));
+        assert!(answer.lists("vary", "origin"));
+        let answer = preflight(&gw, "/api/v1/x", origin);
+        assert_eq!(answer.must("access-control-allow-origin"), origin);
+    }
+    for origin in [
+        "https://example.com",
+        "https://evil-example.com",
+        "https://app.example.com:443",
+        "https://app.example.com.evil.net",
+        "http://app.example.com",
+        "null",
+    ] {
+        let answer = from(origin, gw.get("/api/v1/x").bearer(&token()));
+        assert_eq!((answer.status, cors(&answer).len()), (200, 0), "{origin}");
+        assert!(answer.lists("vary", "origin"), "{origin}");
+        assert!(cors(&preflight(&gw, "/api/v1/x", origin)).is_empty());
+    }
+}
+
+#[test]
+fn requested_headers_in_several_fields_are_all_allowed() {
+    let gw = gateway().env("CORS_ORIGINS", APP).start();
+    let ask = gw
+        .ask("OPTIONS", "/api/v1/x")
+        .field("Access-Control-Request-Method", "PUT")
+        .field("Access-Control-Request-Headers", "authorization")
+        .field("access-control-request-headers", "content-type, x-odd");
+    let answer = from(APP, ask);
+    assert_eq!(
+        answer.must("access-control-allow-headers"),
+        "authorization, content-type, x-odd"
+    );
+}
+
+#[test]
+fn two_origins_are_refused_whatever_is_asked() {
+    let up = upstream();
+    let gw = gateway().backend(&up).env("CORS_ORIGINS", APP).start();
+    for (method, target, second) in [
+        ("GET", "/api/v1/x", "https://evil.example"),
+        ("GET", "/api/v1/x", APP),
+        ("POST", "/api/v1/auth/login", "null"),
+        ("OPTIONS", "/api/v1/x", "https://evil.example"),
+        ("GET", "/health", "https://evil.example"),
+    ] {
+        let ask = gw
+            .ask(method, target)
+            .field("Access-Control-Request-Method", "PUT")
+            .field("origin", second)
+            .bearer(&token());
+        let answer = from(APP, ask);
+        assert_eq!(answer.status, 400, "{method} {target}");
+        assert!(answer.text().contains("More than one Origin field"));
+        assert!(cors(&answer).is_empty());
+    }
+    assert!(up.requests().is_empty());
+}
+
+#[test]
 fn a_strangers_preflight_gets_no_permission() {
     let gw = gateway().env("CORS_ORIGINS", APP).start();
     let answer = preflight(&gw, "/api/v1/x", "https://evil.example");

@@ -128,6 +128,9 @@ fn request_of<'b>(start: &'b [u8], fields: Vec<Line<'b>>, len: usize) -> Option<
     if hosts.len() > 1 || (minor == 1 && hosts.is_empty()) {
         return None;
     }
+    if named(&fields, "origin").count() > 1 {
+        return None;
+    }
     for host in &hosts {
         is_authority(host).then_some(())?;
     }

@@ -61,6 +61,75 @@ fn fields_go_to_listed_origins_only() {
 }
 
 #[test]
+fn a_name_covers_what_stands_below_it() {
+    let names = "https://*.example.com,http://*.localhost:3000,https://a.net";
+    let allowed = [
+        "https://app.example.com",
+        "https://a.b-c.example.com",
+        "https://xn--bcher-kva.example.com",
+        "https://a_b.example.com",
+        "http://app.localhost:3000",
+        "https://a.net",
+    ];
+    let refused = [
+        "https://example.com",
+        "https://.example.com",
+        "https://a..example.com",
+        "https://.a.example.com",
+        "https://evil-example.com",
+        "https://evilexample.com",
+        "https://example.com.evil.net",
+        "https://app.example.com.evil.net",
+        "https://app.example.com:8443",
+        "https://app.example.com/",
+        "http://app.example.com",
+        "https://https://app.example.com",
+        "https://user@app.example.com",
+        "https://evil.net/.example.com",
+        "https://evil.net?.example.com",
+        "https://evil.net#.example.com",
+        "https://evil.net:443.example.com",
+        "https://a b.example.com",
+        "https://APP.example.com",
+        "https://*.example.com",
+        "https://\u{e9}.example.com",
+        "http://app.localhost",
+        "http://app.localhost:30000",
+        "https://b.a.net",
+        "null",
+        "*",
+        "",
+    ];
+    let policy = policy(names);
+    assert!(policy.vary());
+    for (origin, is_allowed) in allowed
+        .map(|origin| (origin, true))
+        .into_iter()
+        .chain(refused.map(|origin| (origin, false)))
+    {
+        let (mut fields, mut preflight) = (Vec::new(), Vec::new());
+        let asked = Some(origin.as_bytes());
+        policy.fields(asked, &mut fields);
+        policy.preflight(asked, b"GET", std::iter::empty(), &mut preflight);
+        let allow = format!("Access-Control-Allow-Origin: {origin}\r\n{CREDENTIALS}");
+        let expected = if is_allowed {
+            [
+                format!("{allow}{EXPOSE}"),
+                format!("{allow}{METHODS_LINE}{MAX_AGE}"),
+            ]
+        } else {
+            [String::new(), String::new()]
+        };
+        let written = [fields, preflight].map(|text| String::from_utf8(text).unwrap());
+        assert_eq!(written, expected, "{origin}");
+    }
+    let mut out = Vec::new();
+    policy.fields(Some(b"https://\xff.example.com"), &mut out);
+    policy.fields(None, &mut out);
+    assert!(out.is_empty());
+}
+
+#[test]
 fn vary_is_on_every_answer_of_a_list() {
     let table: &[(&str, &[&str], &[u8])] = &[
         ("*", &[], b""),
@@ -106,6 +175,33 @@ fn a_preflight_is_options_with_both_fields() {
 
 /// Configured origins, origin, requested method, requested headers, expected lines.
 type Row<'a> = (&'a str, Option<&'a str>, &'a str, Option<&'a str>, String);
+
+#[test]
+fn several_lists_of_requested_headers_are_one() {
+    let half = "x".repeat(REQUESTED_BYTES_MAX / 2);
+    let longer = "x".repeat(REQUESTED_BYTES_MAX / 2 + 1);
+    let both = format!("{half}, {half}");
+    let table: [(&[&str], Option<&str>); 8] = [
+        (&[], None),
+        (&["authorization", "x-a"], Some("authorization, x-a")),
+        (&[" a, b ", "c", "d,e"], Some("a, b, c, d,e")),
+        (&["a", "b c"], None),
+        (&["a", ""], None),
+        (&["", ""], None),
+        (&[&half, &half], Some(&both)),
+        (&[&half, &longer], None),
+    ];
+    for (lists, expected) in table {
+        let mut out = Vec::new();
+        let lists = lists.iter().map(|list| list.as_bytes());
+        policy("*").preflight(Some(b"https://a"), b"GET", lists.clone(), &mut out);
+        let line = expected.map_or_else(String::new, |names| {
+            format!("Access-Control-Allow-Headers: {names}\r\n")
+        });
+        let expected = format!("{ANY}{METHODS_LINE}{line}{MAX_AGE}");
+        assert_eq!(String::from_utf8(out).unwrap(), expected, "{lists:?}");
+    }
+}
 
 #[test]
 fn preflights_name_methods_and_headers() {
@@ -163,11 +259,10 @@ fn preflights_name_methods_and_headers() {
     ];
     for (origins, origin, method, headers, expected) in table {
         let mut out = Vec::new();
-        let headers = headers.map(str::as_bytes);
         policy(origins).preflight(
             origin.map(str::as_bytes),
             method.as_bytes(),
-            headers,
+            headers.iter().map(|value| value.as_bytes()),
             &mut out,
         );
         assert_eq!(

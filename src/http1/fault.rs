@@ -52,6 +52,8 @@ pub enum Fault {
     HostRepeated,
     /// `Host`, or the authority of an absolute-form target, is not `host[:port]`.
     HostInvalid,
+    /// More than one `Origin`.
+    OriginRepeated,
     /// A field line without a colon.
     FieldColon,
     /// A field line that begins with its colon.
@@ -126,6 +128,7 @@ impl Fault {
             Self::TargetForm | Self::TargetBytes | Self::TargetFragment => 400,
             Self::TargetUserinfo | Self::TargetPathless | Self::TargetAsterisk => 400,
             Self::HostMissing | Self::HostRepeated | Self::HostInvalid => 400,
+            Self::OriginRepeated => 400,
             Self::FieldColon | Self::FieldNameEmpty | Self::FieldName => 400,
             Self::FieldNameSpace | Self::FieldFolded => 400,
             Self::LengthInvalid | Self::LengthRepeated | Self::LengthTooLarge => 400,
@@ -164,6 +167,7 @@ impl Fault {
             Self::HostMissing => "HTTP/1.1 demands a Host field",
             Self::HostRepeated => "More than one Host field",
             Self::HostInvalid => "Host must be a host name or address with an optional port",
+            Self::OriginRepeated => "More than one Origin field",
             Self::FieldColon => "A header line without a colon",
             Self::FieldNameEmpty => "A header line without a field name",
             Self::FieldName => "A header field name must be a token",
@@ -213,6 +217,7 @@ impl Fault {
             Self::TargetAsterisk => "RFC 9112 3.2.4",
             Self::HostMissing | Self::HostRepeated => "RFC 9112 3.2",
             Self::HostInvalid => "RFC 9110 7.2",
+            Self::OriginRepeated => "RFC 6454 7.3",
             Self::FieldColon | Self::FieldNameSpace => "RFC 9112 5.1",
             Self::FieldNameEmpty | Self::FieldName => "RFC 9110 5.1",
             Self::FieldFolded => "RFC 9112 5.2",

@@ -129,6 +129,7 @@ struct Facts<'b> {
     websocket: Asked,
     expect_continue: bool,
     te_trailers: bool,
+    has_origin: bool,
 }
 
 impl<'b> Request<'_, 'b> {
@@ -183,6 +184,9 @@ impl<'b> Facts<'b> {
                 self.websocket.upgrade |=
                     elements(value).any(|member| member.eq_ignore_ascii_case(b"websocket"))
             }
+            // The gateway, a cache and the service could each judge by another one.
+            Name::Origin if self.has_origin => return Err(Fault::OriginRepeated),
+            Name::Origin => self.has_origin = true,
             Name::SecWebSocketKey => self.websocket.take_key(value),
             Name::SecWebSocketVersion => self.websocket.take_version(value),
             _ => {}

@@ -166,7 +166,11 @@ pub(super) fn write_preflight(request: &Request<'_, '_>, snapshot: &Snapshot, ou
     let method = request
         .value(Name::AccessControlRequestMethod)
         .unwrap_or_default();
-    let headers = request.value(Name::AccessControlRequestHeaders);
+    let lists = request
+        .fields
+        .iter()
+        .filter(|field| field.kind == Name::AccessControlRequestHeaders);
+    let headers = lists.map(|field| field.value);
     let cors = &snapshot.rules.cors;
     cors.preflight(request.value(Name::Origin), method, headers, out);
 }
