@@ -114,6 +114,47 @@ fn the_header_names_the_client() {
     }
 }
 
+/// Version 2 with extensions of so many bytes behind the addresses.
+fn v2_extended(source: Ipv4Addr, bytes: u16) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11".to_vec();
+    header.extend((12 + bytes).to_be_bytes());
+    header.extend(source.octets());
+    header.extend([10, 0, 0, 1, 0x03, 0xe8, 0x01, 0xbb]);
+    // One value of no meaning (PP2_TYPE_NOOP).
+    header.push(0x04);
+    header.extend((bytes - 3).to_be_bytes());
+    header.resize(header.len() + usize::from(bytes) - 3, b'G');
+    header
+}
+
+#[test]
+fn a_header_with_a_balancers_certificate_in_it_is_read_whole() {
+    let up = upstream();
+    let (encrypted, ca) = over_tls(&up);
+    let (plain, tls) = (start(&plan(&up)), start(&encrypted));
+    for bytes in [600, 4_096] {
+        let header = v2_extended(Ipv4Addr::new(192, 0, 2, 7), bytes);
+        let mut wire = plain.wire();
+        wire.send([header.as_slice(), GET.as_bytes()].concat());
+        assert_eq!(wire.answer().status, 200, "{bytes}");
+        assert_eq!(client(&up), "192.0.2.7");
+        let mut wire = plain.wire();
+        for piece in [header.as_slice(), GET.as_bytes()].concat().chunks(1_000) {
+            wire.send(piece);
+        }
+        assert_eq!(wire.answer().status, 200, "{bytes}");
+        let mut secure = Secure::to(tls.port, "localhost", &config(&ca, None));
+        secure.0.sock.write_all(&header).unwrap();
+        assert!(secure.ask(GET).starts_with("HTTP/1.1 200 "), "{bytes}");
+        assert_eq!(client(&up), "192.0.2.7");
+    }
+    let before = closed_for(&plain, "proxy_header");
+    let mut wire = plain.wire();
+    wire.send(v2_extended(Ipv4Addr::new(192, 0, 2, 7), 4_097));
+    assert!(wire.closed());
+    assert_eq!(closed_for(&plain, "proxy_header"), before + 1.0);
+}
+
 #[test]
 fn it_holds_for_the_connection_and_all_requests_on_it() {
     let up = upstream();

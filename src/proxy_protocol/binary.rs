@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{HEADER_BYTES_MAX, Malformed, Source, Step};
+use super::{EXTENSION_BYTES_MAX, HEADER_BYTES_MAX, Malformed, Source, Step};
 
 /// What version 2 begins with: bytes that no HTTP request and no TLS handshake begins with.
 pub(super) const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
@@ -24,8 +24,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Step, Malformed> {
     let [.., command, family, high, low] = *fixed;
     let follows = usize::from(u16::from_be_bytes([high, low]));
     let length = FIXED_BYTES + follows;
-    if length > HEADER_BYTES_MAX {
-        return Err(Malformed("the header is longer than 536 bytes"));
+    // The family's byte is judged below: a header of none may be all extensions.
+    if length > FIXED_BYTES + addresses_bytes(family) + EXTENSION_BYTES_MAX {
+        return Err(Malformed("its extensions are longer than 4096 bytes"));
     }
     let Some(addresses) = rest.get(..follows) else {
         return Ok(Step::Need(length - bytes.len()));
@@ -37,6 +38,19 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Step, Malformed> {
     };
     Ok(Step::Whole { length, source })
 }
+
+/// What the addresses of a family take (2.2).
+const fn addresses_bytes(family: u8) -> usize {
+    match family >> 4 {
+        1 => 12,
+        2 => 36,
+        3 => 216,
+        _ => 0,
+    }
+}
+
+const _: () =
+    assert!(FIXED_BYTES + addresses_bytes(0x31) + EXTENSION_BYTES_MAX == HEADER_BYTES_MAX);
 
 /// The source address stands first, the target and the ports behind it, extensions behind these (2.2).
 fn address_of(family: u8, addresses: &[u8]) -> Result<Source, Malformed> {

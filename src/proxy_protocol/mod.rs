@@ -9,9 +9,12 @@ mod tests;
 
 use std::net::IpAddr;
 
-/// The longest header that is read: what the specification (2.2) promises to pass through any network in one piece. The
-/// addresses take 52 bytes at most; the rest is for extensions, which we have no use for.
-pub const HEADER_BYTES_MAX: usize = 536;
+/// The most that a header's extensions may take. We have no use for them, but balancers write certificates and names of their
+/// private links there; the specification (2.2) sets no bound but that of its length field.
+const EXTENSION_BYTES_MAX: usize = 4096;
+
+/// The longest header that is read: 16 fixed bytes, two addresses (of UNIX sockets: 108 bytes each), extensions.
+pub const HEADER_BYTES_MAX: usize = 16 + 2 * 108 + EXTENSION_BYTES_MAX;
 
 /// Whose connection it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::binary::{FIXED_BYTES, SIGNATURE};
+use super::binary::SIGNATURE;
 use super::line::LINE_BYTES_MAX;
 use super::*;
 
@@ -104,8 +104,15 @@ fn headers_say_whose_connection_it_is() {
     let mut extended = TCP4.to_vec();
     extended.extend([0x04, 0, 3, 1, 2, 3]);
     check(&v2(0x21, 0x11, &extended), said("192.0.2.7"));
-    extended.resize(HEADER_BYTES_MAX - FIXED_BYTES, 0);
-    check(&v2(0x21, 0x11, &extended), said("192.0.2.7"));
+    for length in [520, 521, 4_000, EXTENSION_BYTES_MAX] {
+        extended.resize(TCP4.len() + length, 0);
+        check(&v2(0x21, 0x11, &extended), said("192.0.2.7"));
+        let mut extended = tcp6("2001:db8::7");
+        extended.resize(36 + length, 1);
+        check(&v2(0x21, 0x21, &extended), said("2001:db8::7"));
+        check(&v2(0x20, 0x00, &vec![0; length]), Source::Peer);
+        check(&v2(0x21, 0x31, &vec![0; 216 + length]), Source::Peer);
+    }
 }
 
 #[test]
@@ -153,7 +160,10 @@ fn what_is_no_header_is_known_as_early_as_can_be() {
         v2(0x21, 0x21, &[0; 35]),
         v2(0x21, 0x13, &TCP4),
         v2(0x21, 0x41, &TCP4),
-        v2(0x21, 0x11, &[0; HEADER_BYTES_MAX - FIXED_BYTES + 1]),
+        v2(0x21, 0x11, &[0; 12 + EXTENSION_BYTES_MAX + 1]),
+        v2(0x21, 0x21, &[0; 36 + EXTENSION_BYTES_MAX + 1]),
+        v2(0x21, 0x31, &[0; 216 + EXTENSION_BYTES_MAX + 1]),
+        v2(0x20, 0x00, &[0; EXTENSION_BYTES_MAX + 1]),
     ] {
         assert!(parse(&header).is_err(), "{header:?}");
     }

@@ -6,7 +6,10 @@ use super::connection::Client;
 use super::shard::Shard;
 use crate::metrics::CloseReason;
 use crate::net::{Broken, Buf, Reader, Stream};
-use crate::proxy_protocol::{HEADER_BYTES_MAX, Source, Step, parse};
+use crate::proxy_protocol::{Source, Step, parse};
+
+/// Room for a header without extensions, or with few.
+const HEADER_BYTES: usize = 128;
 
 /// Time between two lines about connections that were closed for their header.
 pub(super) const TOLD_MS: u64 = 1_000;
@@ -21,7 +24,8 @@ pub(super) async fn introduce<S: Stream>(
 ) -> Result<Client<S>, CloseReason> {
     let snapshot = shard.snapshot();
     let deadline = shard.deadlines.after(snapshot.rules.times.head);
-    let mut header = Buf::with_capacity(HEADER_BYTES_MAX);
+    // It grows with what comes: nearly every header is short.
+    let mut header = Buf::with_capacity(HEADER_BYTES);
     let source = loop {
         match parse(header.filled()) {
             Err(malformed) => return Err(refused(&client, malformed.0, shard)),
