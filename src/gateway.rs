@@ -2,14 +2,16 @@
 //! requests. Invariants: nothing listens before the configuration, the ports and the descriptors are checked; a worker that dies
 //! ends the process with a clear message; draining takes no longer than `DRAIN_TIMEOUT`.
 
+mod signals;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use self::signals::Signals;
 use crate::access_log;
 use crate::config::{self, Config, LogFormat, Rules, Snapshot, limit_settings};
 use crate::control;
@@ -71,13 +73,23 @@ impl std::error::Error for StartError {}
 /// It could not start, or did not end well; the text is one line for the operator.
 pub fn run(config: Config) -> Result<(), StartError> {
     let config = Arc::new(config);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::Thread)?;
+    // Before anything else: a signal that comes during the start must not end it undrained.
+    let signals = {
+        let _within = runtime.enter();
+        Signals::listen().map_err(StartError::Thread)?
+    };
     let descriptors = net::descriptors_raised();
     if descriptors < DESCRIPTORS_MIN {
         return Err(StartError::Descriptors(descriptors));
     }
     let diagnostics =
         control::diagnostics::start(config.log, net::clock::unix_ms).map_err(StartError::Thread)?;
-    let done = start(&config, descriptors).and_then(supervise);
+    let started = start(&config, descriptors);
+    let done = started.and_then(|running| supervise(running, &runtime, signals));
     diagnostics.finish();
     done
 }
@@ -362,11 +374,11 @@ fn thread(
 }
 
 /// Waits for a signal, drains, and ends the threads in order.
-fn supervise(running: Running) -> Result<(), StartError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(StartError::Thread)?;
+fn supervise(
+    running: Running,
+    runtime: &tokio::runtime::Runtime,
+    signals: Signals,
+) -> Result<(), StartError> {
     let Running {
         config,
         state,
@@ -375,13 +387,11 @@ fn supervise(running: Running) -> Result<(), StartError> {
         fresh,
         mut ended,
     } = running;
+    let Signals { mut end, hangup } = signals;
     let done = runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Thread)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Thread)?;
         tokio::select! {
-            () = tls::watch(fresh) => {}
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            () = tls::watch(fresh, hangup, net::clock::unix_ms) => {}
+            () = end.received() => {}
             thread = ended.recv() => return Err(StartError::Died(label(thread))),
         }
         tracing::info!(limit_s = config.timeouts.drain.as_secs_f64(), "draining");
@@ -391,8 +401,9 @@ fn supervise(running: Running) -> Result<(), StartError> {
             () = tokio::time::sleep(config.timeouts.drain) => {
                 Err(StartError::CutShort("requests were still in flight after DRAIN_TIMEOUT"))
             }
-            _ = terminate.recv() => Err(StartError::CutShort("ended at once by a second signal")),
-            _ = interrupt.recv() => Err(StartError::CutShort("ended at once by a second signal")),
+            () = end.received() => {
+                Err(StartError::CutShort("ended at once by a second signal"))
+            }
         }
     });
     // The control thread answers until the last worker has ended, so that readiness is told all along.

@@ -5,10 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use aide::axum::ApiRouter;
 use aide::axum::routing::{get_with, post_with};
-use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, StatusCode};
@@ -36,6 +36,10 @@ pub(super) struct Api {
     pub(super) openapi: OnceLock<Bytes>,
 }
 
+/// Whether a port shows what helps an attacker more than a caller: the services' URLs and the version.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Details(pub(super) bool);
+
 /// The two faces of the own endpoints.
 pub(super) struct Routers {
     pub(super) public: Router,
@@ -59,12 +63,14 @@ pub(super) fn routers(api: &Arc<Api>) -> Routers {
         .api_route("/redoc", get_with(redoc, openapi::redoc))
         .finish_api_with(&mut document, openapi::whole);
     // The document is made of our own constants; if it could not be written, the endpoint says so with a 500.
-    if let Ok(text) = serde_json::to_vec(&document) {
+    let details = Details(api.config.health_details);
+    if let Ok(text) = openapi::text(&document, details) {
         let _ = api.openapi.set(Bytes::from(text));
     }
     Routers {
-        public: finish(described.clone(), api),
-        ops: finish(described.route("/metrics", get(metrics_text)), api),
+        public: finish(described.clone(), api).layer(Extension(details)),
+        ops: finish(described.route("/metrics", get(metrics_text)), api)
+            .layer(Extension(Details(true))),
     }
 }
 

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use aide::NoApi;
+use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
@@ -11,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::answer::json;
-use super::api::Api;
+use super::api::{Api, Details};
 use crate::config::Service;
 
 /// The seed's eight fields in the seed's order, and the driver.
@@ -21,12 +23,15 @@ pub(super) struct Health {
     pub(super) status: &'static str,
     /// Always `dbpower-api-gateway`.
     pub(super) service: &'static str,
-    /// The gateway's version.
-    pub(super) version: &'static str,
-    /// URL of the backend; several with commas between.
-    pub(super) backend: String,
-    /// URL of the AI analyzer; several with commas between.
-    pub(super) ai_analyzer: String,
+    /// The gateway's version; left out on the public port with `HEALTH_DETAILS=false`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) version: Option<&'static str>,
+    /// URL of the backend, several with commas between; left out as the version is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) backend: Option<String>,
+    /// URL of the AI analyzer, several with commas between; left out as the version is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ai_analyzer: Option<String>,
     /// Redis is connected.
     pub(super) redis: bool,
     /// An endpoint of the backend answered its last probe 2xx in time.
@@ -47,15 +52,15 @@ pub(super) struct Status {
 }
 
 /// `GET /health`.
-pub(super) async fn health(State(api): State<Arc<Api>>) -> Response {
+pub(super) async fn health(
+    State(api): State<Arc<Api>>,
+    NoApi(Extension(Details(details))): NoApi<Extension<Details>>,
+) -> Response {
     let state = &api.state;
     let draining = state.draining();
     let url = |index: usize| {
-        api.config
-            .services
-            .get(index)
-            .map(Service::urls)
-            .unwrap_or_default()
+        let service = api.config.services.get(index);
+        details.then(|| service.map(Service::urls).unwrap_or_default())
     };
     let body = Health {
         status: if state.all_healthy() && !draining {
@@ -64,7 +69,7 @@ pub(super) async fn health(State(api): State<Arc<Api>>) -> Response {
             "degraded"
         },
         service: "dbpower-api-gateway",
-        version: env!("CARGO_PKG_VERSION"),
+        version: details.then_some(env!("CARGO_PKG_VERSION")),
         backend: url(0),
         ai_analyzer: url(1),
         redis: state.redis(),

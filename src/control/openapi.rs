@@ -4,9 +4,10 @@
 use aide::openapi::{Example, Info, License, OpenApi, ReferenceOr, SecurityScheme};
 use aide::transform::{TransformOpenApi, TransformOperation, TransformResponse};
 use axum::Json;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::answer::{Failure, Limited};
+use super::api::Details;
 use super::health::{Health, Status};
 use super::limits;
 use super::reset::{Done, ResetRequest};
@@ -36,6 +37,25 @@ pub(super) fn empty() -> OpenApi {
             ..Info::default()
         },
         ..OpenApi::default()
+    }
+}
+
+/// The document's text; without details the gateway's version is left out of it.
+pub(super) fn text(document: &OpenApi, details: Details) -> serde_json::Result<Vec<u8>> {
+    let mut value = serde_json::to_value(document)?;
+    if !details.0 {
+        hide_version(&mut value);
+    }
+    serde_json::to_vec(&value)
+}
+
+/// Wherever it stands: in the document's own description and in examples.
+fn hide_version(value: &mut Value) {
+    match value {
+        Value::String(text) if text == env!("CARGO_PKG_VERSION") => "hidden".clone_into(text),
+        Value::Array(values) => values.iter_mut().for_each(hide_version),
+        Value::Object(members) => members.values_mut().for_each(hide_version),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

@@ -40,6 +40,8 @@ pub struct State {
     redis: AtomicBool,
     /// Written by the control thread: what the exchange of leases has done, in the order of `LEASE_EVENTS`; all 0 without one.
     leases: [AtomicU64; LEASE_EVENTS.len()],
+    /// Written by a worker: the warning about a proxy that is not trusted was written.
+    proxy_hinted: AtomicBool,
     /// Written by the gateway: what the workers run on.
     driver: AtomicU8,
     /// Written by the control thread, in the order of `Config::services`.
@@ -55,6 +57,7 @@ impl State {
             draining: AtomicBool::new(false),
             redis: AtomicBool::new(false),
             leases: Default::default(),
+            proxy_hinted: AtomicBool::new(false),
             driver: AtomicU8::new(Driver::Unknown as u8),
             services: (0..services).map(|_| ServiceState::default()).collect(),
         }
@@ -73,6 +76,11 @@ impl State {
     /// Shutdown has begun.
     pub fn mark_draining(&self) {
         self.draining.store(true, Relaxed);
+    }
+
+    /// True for the first caller alone: the one that writes the warning about a proxy that is not trusted.
+    pub fn take_proxy_hint(&self) -> bool {
+        !self.proxy_hinted.swap(true, Relaxed)
     }
 
     /// Start-up is done: the workers listen and the first probes are back.

@@ -3,6 +3,7 @@
 
 mod der;
 mod edge;
+mod expiry;
 mod names;
 mod pem;
 mod renewal;

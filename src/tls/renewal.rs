@@ -9,7 +9,8 @@ use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::ProducesTickets;
 
-use super::{Files, Read, Trouble, edge};
+use super::expiry::Dated;
+use super::{Files, Read, Trouble, edge, expiry};
 
 /// The files and what was last seen of them.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct Renewal {
     read: Read,
     tickets: Arc<dyn ProducesTickets>,
     seen: Vec<u8>,
+    /// The certificates that hold.
+    dated: Vec<Dated>,
 }
 
 impl Renewal {
@@ -29,6 +32,7 @@ impl Renewal {
         let mut renewal = Self {
             tickets: ticketer()?,
             seen: Vec::new(),
+            dated: expiry::dated(&files, read),
             files,
             read,
         };
@@ -56,7 +60,13 @@ impl Renewal {
         };
         let built = edge(&self.files, self.read, Arc::clone(&tickets))?;
         self.tickets = tickets;
+        self.dated = expiry::dated(&self.files, self.read);
         Ok(built)
+    }
+
+    /// The certificates that hold, with their dates.
+    pub(super) fn dated(&self) -> &[Dated] {
+        &self.dated
     }
 
     /// A fingerprint of all contents: times and sizes can stay the same, and a mounted secret changes by a link.

@@ -9,6 +9,7 @@ use super::connection::Client;
 use super::draft::Draft;
 use super::handshake::Handshake;
 use super::heads;
+use super::proxy_hint;
 use super::relay::{Body, Cut};
 use super::shard::Shard;
 use super::upload::begin;
@@ -80,6 +81,7 @@ pub(super) fn decide_from<S: Stream>(
     let mut decision = match http1::parse_request(bytes, &mut scratch) {
         Ok(request) => {
             let early = client.inbox.len() > length;
+            proxy_hint::look(&request, client.peer, &snapshot, shard);
             let address = client_address(&request, client.peer, &snapshot.rules.trust);
             let facts = facts(&request, address, early, started_ns, &snapshot, shard);
             let from = (client.peer, address, client.reader.proved());

@@ -18,6 +18,7 @@ mod lease;
 mod lot;
 mod preamble;
 mod progress;
+mod proxy_hint;
 mod relay;
 mod shard;
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::admit::Checks;
 use super::answer::{Done, Facts};
 use super::endpoints::Endpoints;
 use super::lot::Lot;
+use super::proxy_hint::ProxyHint;
 use super::tunnels::Tunnels;
 use super::upstream::Upstreams;
 use crate::access_log::CoreLog;
@@ -93,6 +94,8 @@ pub(super) struct Shard<S: Stream> {
     heap_looked_ms: Cell<u64>,
     /// When a PROXY protocol header was last complained about.
     pub(super) header_told_ms: Cell<Option<u64>>,
+    /// When a request is next looked at for the fields of a proxy that is not trusted.
+    pub(super) proxy_hint: ProxyHint,
 }
 
 impl<S: Stream> Shard<S> {
@@ -132,6 +135,7 @@ impl<S: Stream> Shard<S> {
             ids: Cell::new(random_seed::<S>()),
             heap_looked_ms: Cell::new(0),
             header_told_ms: Cell::new(None),
+            proxy_hint: ProxyHint::default(),
             setup,
         };
         shard.tick();

@@ -2,6 +2,7 @@
 //! wrong is said once, and what holds stays.
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+mod expiry;
 mod subject;
 
 use std::sync::Arc;
