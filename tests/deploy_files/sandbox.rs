@@ -32,6 +32,9 @@ fn the_unit_is_hardened_and_lets_io_uring_through() {
         ("SystemCallArchitectures", "native"),
         ("RestartPreventExitStatus", "78"),
         ("KillSignal", "SIGTERM"),
+        // A core dump would hold the secret, and tokens.
+        ("LimitCORE", "0"),
+        ("ExecReload", "/bin/kill -HUP $MAINPID"),
     ] {
         assert_eq!(service(key), value, "{key}");
     }
@@ -44,9 +47,29 @@ fn the_unit_is_hardened_and_lets_io_uring_through() {
     assert!(service("LimitMEMLOCK").ends_with('M'));
     assert!(service("ExecStart").ends_with("/dbpower-gateway"));
     let environment = service("Environment");
-    assert_known([environment.split('=').next().unwrap()]);
-    let credential = service("LoadCredential");
-    assert!(environment.ends_with(&format!("%d/{}", credential.split(':').next().unwrap())));
+    let environment: Vec<(&str, &str)> = environment
+        .split(' ')
+        .map(|pair| pair.split_once('=').unwrap())
+        .collect();
+    assert_known(environment.iter().map(|(name, _)| *name));
+    let credentials = service("LoadCredential");
+    let credentials: Vec<(&str, &str)> = credentials
+        .split(' ')
+        .map(|pair| pair.split_once(':').unwrap())
+        .collect();
+    for (variable, credential) in [
+        ("JWT_SECRET_KEY_FILE", "jwt-secret"),
+        ("REDIS_URL_FILE", "redis-url"),
+    ] {
+        assert!(environment.contains(&(variable, format!("%d/{credential}").as_str())));
+        assert!(credentials.iter().any(|(name, _)| *name == credential));
+    }
+    // A URL without a password, for those who have no file.
+    let (name, url) = service("SetCredential").split_once(':').map(owned).unwrap();
+    assert_eq!(
+        (name.as_str(), url.as_str()),
+        ("redis-url", "redis://127.0.0.1:6379/0")
+    );
     assert_eq!(values("Install", "WantedBy"), "multi-user.target");
     let readme = read::fenced("README.md", "sh").concat();
     let install = |place: &str| {
@@ -56,11 +79,32 @@ fn the_unit_is_hardened_and_lets_io_uring_through() {
         );
     };
     install(UNIT);
-    install(service("EnvironmentFile").trim_start_matches('-'));
-    install(credential.split(':').nth(1).unwrap());
+    let unit_text = read::text(UNIT);
+    let file = service("EnvironmentFile");
+    let secrets = [file.trim_start_matches('-')];
+    for place in secrets
+        .into_iter()
+        .chain(credentials.iter().map(|(_, place)| *place))
+    {
+        install(place);
+        // It may hold a password, as each of them: for root alone.
+        for text in [&readme, &unit_text] {
+            let mut lines = text
+                .lines()
+                .filter(|line| line.contains(" install ") || line.starts_with("#   install"));
+            let line = lines
+                .find(|line| line.contains(&format!(" {place}")))
+                .unwrap();
+            assert!(line.contains("install -m 0600 "), "{line}");
+        }
+    }
     let folder = service("ExecStart");
     install(folder.strip_suffix("dbpower-gateway").unwrap());
     verify_with_systemd();
+}
+
+fn owned((name, value): (&str, &str)) -> (String, String) {
+    (name.to_owned(), value.to_owned())
 }
 
 /// Where systemd is installed it reads the unit too; the one thing it may miss is the installed binary.

@@ -52,6 +52,10 @@ fn compose_scales_and_starts_as_pasted() {
     let security = texts(&gateway["security_opt"]);
     assert!(security.contains(&"seccomp=deploy/seccomp-io_uring.json"));
     assert!(gateway["ulimits"]["nofile"]["hard"].as_i64().unwrap() >= 65_536);
+    for name in ["api-gateway", "backend"] {
+        let core = &services[name]["ulimits"]["core"];
+        assert_eq!(*core, 0, "{name} has the secret, and so would a core dump");
+    }
     assert!(seconds(gateway["stop_grace_period"].as_str().unwrap()) > DRAIN_S);
     let redis = texts(&services["redis"]["command"]).join(" ");
     assert!(
@@ -118,13 +122,14 @@ fn compose_names_what_exists() {
 
 #[test]
 fn kubernetes_keeps_the_predecessors_deployment() {
-    let [secret, deployment, service] = <[Value; 3]>::try_from(read::yaml(KUBERNETES)).unwrap();
-    let kinds = [&secret, &deployment, &service].map(|one| one["kind"].as_str().unwrap());
-    assert_eq!(kinds, ["Secret", "Deployment", "Service"]);
+    let [secret, deployment, service, policy] =
+        <[Value; 4]>::try_from(read::yaml(KUBERNETES)).unwrap();
+    let kinds = [&secret, &deployment, &service, &policy].map(|one| one["kind"].as_str().unwrap());
+    assert_eq!(kinds, ["Secret", "Deployment", "Service", "NetworkPolicy"]);
     assert_eq!(secret["metadata"]["name"], "gateway-secrets");
     assert_eq!(
         secret["stringData"],
-        json!({ "jwt-secret": "" }),
+        json!({ "jwt-secret": "", "redis-url": "redis://redis-service:6379/0" }),
         "a sample secret would be used"
     );
 
@@ -175,9 +180,11 @@ fn kubernetes_keeps_the_predecessors_deployment() {
         "http://ai-analyzer-service:8001"
     );
     assert_eq!(
-        variable("REDIS_URL")["value"],
-        "redis://redis-service:6379/0"
+        variable("REDIS_URL")["valueFrom"]["secretKeyRef"],
+        json!({ "name": "gateway-secrets", "key": "redis-url" }),
+        "it may hold a password"
     );
+    check_policy(&policy, container, variables);
     assert_eq!(
         variable("JWT_SECRET_KEY")["valueFrom"]["secretKeyRef"],
         json!({ "name": "gateway-secrets", "key": "jwt-secret" })
@@ -218,4 +225,44 @@ fn kubernetes_keeps_the_predecessors_deployment() {
         1,
         "the operations port is not offered"
     );
+}
+
+/// The policy lets through what the deployment beside it needs, and the operations port to nobody but Prometheus.
+fn check_policy(policy: &Value, container: &Value, variables: &[Value]) {
+    assert_eq!(policy["apiVersion"], "networking.k8s.io/v1");
+    let spec = &policy["spec"];
+    assert_eq!(
+        spec["podSelector"]["matchLabels"],
+        json!({ "app": "api-gateway" })
+    );
+    assert_eq!(texts(&spec["policyTypes"]), ["Ingress", "Egress"]);
+    let [clients, metrics] =
+        <[Value; 2]>::try_from(spec["ingress"].as_array().unwrap().clone()).unwrap();
+    assert_eq!(clients, json!({ "ports": [{ "port": "http" }] }));
+    assert_eq!(metrics["ports"], json!([{ "port": "ops" }]));
+    let from = &metrics["from"][0];
+    assert!(from["podSelector"]["matchLabels"].is_object(), "{from}");
+    for ports in [&clients["ports"], &metrics["ports"]] {
+        let named = container["ports"].as_array().unwrap();
+        assert!(named.iter().any(|port| port["name"] == ports[0]["port"]));
+    }
+    let reached: Vec<i64> = spec["egress"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|rule| rule["ports"].as_array().unwrap())
+        .map(|port| port["port"].as_i64().unwrap())
+        .collect();
+    let urls = variables
+        .iter()
+        .filter_map(|variable| variable["value"].as_str())
+        .filter_map(|value| value.strip_prefix("http://"));
+    let mut needed: Vec<i64> = urls
+        .map(|url| url.rsplit_once(':').unwrap().1.parse().unwrap())
+        .collect();
+    // Names and Redis.
+    needed.extend([53, 6379]);
+    for port in needed {
+        assert!(reached.contains(&port), "{port} is not let out");
+    }
 }
