@@ -13,7 +13,7 @@ use std::sync::Arc;
 use criterion::{Criterion, criterion_group, criterion_main};
 use dbpower_gateway::config::{self, Config, Rules, Sources};
 use dbpower_gateway::http1::{HEAD_BYTES_MAX, Scratch, head_end, parse_request};
-use dbpower_gateway::worker::{Admitted, Checks, admit};
+use dbpower_gateway::worker::{Admitted, Checks, Source, admit};
 use dbpower_gateway::{identity, limit, net, presence};
 
 fn configured() -> Arc<Config> {
@@ -71,7 +71,8 @@ fn whole_path(c: &mut Criterion) {
                 .unwrap();
             let mut scratch = Scratch::new();
             let request = parse_request(&head[..length], &mut scratch).unwrap();
-            let admitted = admit::<net::Tcp>(&request, client, &rules, &mut checks);
+            let source = Source::of(&request, client, &rules).unwrap();
+            let admitted = admit::<net::Tcp>(&request, &source, &rules, &mut checks);
             assert!(matches!(admitted, Ok(Admitted::Forward(_))));
         });
     });

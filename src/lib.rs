@@ -20,6 +20,7 @@
 //!   write the logs. No proxied request waits for it.
 //! * **Pure rooms**: [`http1`] (heads, framing, chunks), [`route`], [`cors`], [`forwarded`] (the client's address), [`identity`]
 //!   (JWT), [`limit`], [`balance`] (which endpoint is asked next), [`presence`] (who is here), [`reject`] (every refusal's answer),
+//!   [`rewrite`] (redirects and cookies of a service as the client needs them),
 //!   [`proxy_protocol`], [`access_log`], [`metrics`]. Values in, values out: no I/O, no
 //!   clock, and none knows another.
 //! * **Ground**, [`net`]: the only room that names monoio, reads a clock, or holds `unsafe`.
@@ -110,6 +111,7 @@ pub mod net;
 pub mod presence;
 pub mod proxy_protocol;
 pub mod reject;
+pub mod rewrite;
 pub mod route;
 pub mod testing;
 pub mod throttle;

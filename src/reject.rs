@@ -55,6 +55,7 @@ impl Reject {
             413 => "Content Too Large",
             414 => "URI Too Long",
             417 => "Expectation Failed",
+            426 => "Upgrade Required",
             431 => "Request Header Fields Too Large",
             501 => "Not Implemented",
             505 => "HTTP Version Not Supported",
@@ -78,6 +79,18 @@ impl Reject {
             extra,
             ..Self::new(401, "Unauthorized", message)
         }
+    }
+
+    /// 421: the name that the client used is none of ours (RFC 9110 15.5.20).
+    pub fn wrong_host() -> Self {
+        let message = "This gateway does not answer to the Host of the request (ALLOWED_HOSTS)";
+        Self::new(421, "Misdirected Request", message)
+    }
+
+    /// 431: a token that is not even read.
+    pub fn token_too_large() -> Self {
+        let message = "The token is longer than the 8 KiB that this gateway reads";
+        Self::new(431, "Request Header Fields Too Large", message)
     }
 
     /// No route has this path.
@@ -195,6 +208,12 @@ impl Reject {
         }
         if self.status == 405 {
             out.extend_from_slice(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
+        }
+        // RFC 9110 15.5.22 and RFC 6455 4.4: to what, and in which version.
+        if self.status == 426 {
+            out.extend_from_slice(
+                b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+            );
         }
     }
 }

@@ -57,7 +57,7 @@ fn defaults_are_those_of_the_predecessor() {
                 service.name.as_str(),
                 service.endpoints[0].host.as_str(),
                 service.endpoints[0].port,
-                service.authority(),
+                service.endpoints[0].authority.as_str(),
                 path,
                 time,
             )
@@ -296,7 +296,7 @@ fn service_urls() {
         let read = (
             service.endpoints[0].host.as_str(),
             service.endpoints[0].port,
-            service.authority(),
+            service.endpoints[0].authority.as_str(),
             service.base_path.as_str(),
         );
         assert_eq!(read, (host, port, authority, base_path), "{url}");
@@ -311,7 +311,10 @@ fn service_urls() {
         .collect();
     assert_eq!(read, [("one", 80), ("10.0.0.2", 81), ("::1", 82)]);
     assert_eq!(
-        (service.authority(), service.base_path.as_str()),
+        (
+            service.endpoints[0].authority.as_str(),
+            service.base_path.as_str()
+        ),
         ("one", "/a")
     );
     assert_eq!(

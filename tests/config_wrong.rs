@@ -315,6 +315,31 @@ const WRONG: &[(&str, &str, &str)] = &[
         "(it begins with a quote, which is part of the value",
     ),
     ("PROXY_PROTOCOL", "v2", "must be true or false"),
+    (
+        "BACKEND_HOST",
+        "back end",
+        "must be service, preserve, or a name such as backend.internal",
+    ),
+    (
+        "AI_ANALYZER_HOST",
+        "http://analyzer",
+        "must be service, preserve, or a name such as backend.internal",
+    ),
+    (
+        "ALLOWED_HOSTS",
+        "api.example.com:443",
+        "must be names without scheme, port and path, such as api.example.com or *.example.com",
+    ),
+    (
+        "ALLOWED_HOSTS",
+        "a,https://b",
+        "must be names without scheme, port and path",
+    ),
+    (
+        "DROP_FIELDS",
+        "X-A,X B:",
+        "must be none, or names of header fields with commas between",
+    ),
     ("HEALTH_DETAILS", "full", "must be true or false"),
     (
         "JWT_SECRET_ENCODING",

@@ -267,6 +267,7 @@ fn judge_request(row: &Row, read: &Read) {
             assert_eq!(message.trailers, want.trailers, "{name}");
             assert_eq!(message.keep_alive, want.keep_alive, "{name}");
             assert_eq!(message.switches, want.switches, "{name}");
+            assert_eq!(message.handshake_status, want.handshake_status, "{name}");
             assert_eq!(message.rest, want.rest, "{name}");
             let consumed: HashSet<String> = message
                 .fields

@@ -122,6 +122,13 @@ fn every_request_row_holds_over_a_socket() {
                     let bytes = moved(&bytes).ok_or("a row that cannot be moved")?;
                     torn(wire.send(bytes), status, &up)
                 }
+                Verdict::Accept(Accepted {
+                    handshake_status: Some(status),
+                    ..
+                }) => {
+                    let bytes = moved(&bytes).ok_or("a row that cannot be moved")?;
+                    refused(wire.send(bytes), status, &up)
+                }
                 Verdict::Accept(accepted) => match moved(&bytes) {
                     Some(bytes) => taken(&mut wire, &bytes, &accepted, &up),
                     None => unrouted(&mut wire, &bytes, &accepted, &up),

@@ -474,3 +474,15 @@ fn a_service_that_is_down_does_not_take_the_other_with_it() {
     assert_eq!(gw.get("/api/v1/x").bearer(&token()).send().status, 200);
     assert_eq!(down.json()["error"].is_string(), json!(true));
 }
+
+#[test]
+fn the_message_says_what_is_there() {
+    let up = upstream();
+    let gw = gateway().analyzer(&up, "").unlimited().start();
+    let answer = gw.get("/analyzer//y").bearer(&token()).send();
+    let message = support::check::check_error(&answer, 400);
+    assert!(
+        message.contains("two slashes") && !message.contains("dot"),
+        "{message}"
+    );
+}

@@ -12,7 +12,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
-use support::{Gateway, Next, OK, Plan, gateway, upstream};
+use support::{Gateway, Next, OK, Plan, gateway, token, upstream};
 
 const PATH: &str = "/api/v1/open/x";
 
@@ -146,4 +146,23 @@ fn an_early_answer_is_whole_and_what_the_service_does_then_is_its_own_affair() {
         assert_eq!(up.connections(), 2);
         still_serves(&gw);
     }
+}
+
+#[test]
+fn an_answer_that_is_too_long_is_logged_with_its_own_bounds() {
+    // Of an answer that is too long the log names the answer's bounds.
+    let long = format!("HTTP/1.1 200 OK\r\nX-Long: {}\r\n\r\n", "x".repeat(70_000));
+    let up = upstream().answers(long);
+    let gw = gateway().backend(&up).unlimited().start();
+    assert_eq!(gw.get("/api/v1/x").bearer(&token()).send().status, 502);
+    gw.log_line("the answer's bounds", |line| {
+        line.contains("502") && line.contains("64 KiB")
+    });
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(250));
+    let up = upstream().answers(many);
+    let gw = gateway().backend(&up).unlimited().start();
+    assert_eq!(gw.get("/api/v1/x").bearer(&token()).send().status, 502);
+    gw.log_line("the answer's bounds", |line| {
+        line.contains("502") && line.contains("at most 200")
+    });
 }

@@ -118,25 +118,11 @@ fn a_101_that_does_not_complete_the_handshake_is_a_502() {
     }
 }
 
-/// What is no whole handshake is an ordinary request: nothing of the switch goes upstream, and a 101 was not asked for.
+/// What asks for no WebSocket is an ordinary request: nothing of the switch goes upstream, and a 101 was not asked for.
 #[test]
-fn half_a_handshake_is_an_ordinary_request() {
+fn an_upgrade_that_is_no_websocket_is_ignored() {
     let whole = handshake(WS, "");
-    let key = format!("Sec-WebSocket-Key: {KEY}\r\n");
     let table = [
-        ("no key", whole.replace(&key, "")),
-        ("two keys", whole.replace(&key, &format!("{key}{key}"))),
-        ("a short key", whole.replace(KEY, "dGhlIHNhbXBsZSBub25jZQ=")),
-        (
-            "a long key",
-            whole.replace(KEY, "dGhlIHNhbXBsZSBub25jZSEhISE="),
-        ),
-        ("no base64", whole.replace(KEY, "dGhlIHNhbXBsZSBub25jZ!==")),
-        ("version 8", whole.replace("Version: 13", "Version: 8")),
-        (
-            "no version",
-            whole.replace("Sec-WebSocket-Version: 13\r\n", ""),
-        ),
         (
             "no connection",
             whole.replace("Connection: keep-alive, Upgrade\r\n", ""),
@@ -151,10 +137,6 @@ fn half_a_handshake_is_an_ordinary_request() {
         (
             "a body",
             whole.replace("\r\n\r\n", "\r\nContent-Length: 2\r\n\r\nhi"),
-        ),
-        (
-            "an empty body",
-            whole.replace("\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n"),
         ),
     ];
     for (name, raw) in table {
@@ -175,6 +157,56 @@ fn half_a_handshake_is_an_ordinary_request() {
             "{name}: the 101 was not asked for"
         );
     }
+}
+
+/// A handshake that is not whole is told so by the gateway, and charged; its service hears nothing of it.
+#[test]
+fn a_broken_handshake_is_refused_with_what_it_lacks() {
+    let whole = handshake(WS, "");
+    let key = format!("Sec-WebSocket-Key: {KEY}\r\n");
+    let version = "Sec-WebSocket-Version: 13\r\n";
+    let table = [
+        ("no key", whole.replace(&key, ""), 400),
+        ("two keys", whole.replace(&key, &format!("{key}{key}")), 400),
+        (
+            "a short key",
+            whole.replace(KEY, "dGhlIHNhbXBsZSBub25jZQ="),
+            400,
+        ),
+        (
+            "a long key",
+            whole.replace(KEY, "dGhlIHNhbXBsZSBub25jZSEhISE="),
+            400,
+        ),
+        (
+            "no base64",
+            whole.replace(KEY, "dGhlIHNhbXBsZSBub25jZ!=="),
+            400,
+        ),
+        ("version 8", whole.replace("Version: 13", "Version: 8"), 426),
+        ("no version", whole.replace(version, ""), 426),
+        (
+            "two versions",
+            whole.replace(version, &format!("{version}{version}")),
+            426,
+        ),
+    ];
+    let up = upstream();
+    let gw = open(&up);
+    for (name, raw, status) in table {
+        let mut wire = gw.wire();
+        let answer = wire.send(&raw).answer();
+        assert_eq!(answer.status, status, "{name}");
+        let message = answer.json()["message"].to_string();
+        assert!(message.contains("Sec-WebSocket-"), "{name}: {message}");
+        if status == 426 {
+            assert_eq!(answer.field("sec-websocket-version"), Some("13"), "{name}");
+            assert_eq!(answer.field("upgrade"), Some("websocket"), "{name}");
+            assert!(answer.lists("connection", "upgrade"), "{name}");
+        }
+        assert!(answer.says_close() && wire.closed(), "{name}");
+    }
+    assert!(up.requests().is_empty());
 }
 
 #[test]

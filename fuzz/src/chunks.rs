@@ -167,14 +167,23 @@ pub fn is_forbidden_trailer(line: &[u8]) -> bool {
     NEVER.iter().any(|never| folded == never.as_bytes()) || folded.starts_with(b"x-forwarded-")
 }
 
-/// Lower case, and `_` as `-` in the names that say who a caller is, as a CGI-like service reads them.
+/// Lower case, and in the names that say who a caller is, or that strangers may not send, whatever is no letter and no digit as `-`, as
+/// CGI-like services read them.
 pub fn folded(name: &[u8]) -> Vec<u8> {
     let lower = name.to_ascii_lowercase();
-    let dashed: Vec<u8> = lower
-        .iter()
-        .map(|byte| if *byte == b'_' { b'-' } else { *byte })
-        .collect();
-    if dashed.starts_with(b"x-") || dashed == b"true-client-ip" {
+    let dash = |byte: &u8| if byte.is_ascii_alphanumeric() { *byte } else { b'-' };
+    let dashed: Vec<u8> = lower.iter().map(dash).collect();
+    let guarded = [
+        &b"content-length"[..],
+        b"transfer-encoding",
+        b"true-client-ip",
+        b"cf-connecting-ip",
+        b"remote-user",
+        b"ssl-client-cert",
+        b"client-cert",
+        b"client-cert-chain",
+    ];
+    if dashed.starts_with(b"x-") || guarded.contains(&dashed.as_slice()) {
         dashed
     } else {
         lower

@@ -106,7 +106,8 @@ fn request<'b>(head: &'b [u8], scratch: &mut Scratch<'b>) -> Result<Head, Fault>
         format!("{}{}", request.path, query.unwrap_or_default())
     );
     if request.upgrade_websocket {
-        assert!(request.minor == 1 && request.body == RequestBody::None);
+        assert!(request.minor == 1);
+        assert!(matches!(request.body, RequestBody::None | RequestBody::Length(0)));
     }
     Ok(Head {
         method: request.method_text.into(),

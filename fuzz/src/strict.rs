@@ -315,7 +315,7 @@ pub fn asks_websocket(request: &Request<'_>) -> bool {
         if digits.len() == 22 && digits.iter().all(is_digit));
     request.method == b"GET"
         && request.minor == 1
-        && request.body == Body::None
+        && matches!(request.body, Body::None | Body::Length(0))
         && says("connection", "upgrade")
         && says("upgrade", "websocket")
         && key_is_good

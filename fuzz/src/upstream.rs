@@ -8,7 +8,7 @@ use dbpower_gateway::config::{self, Config, Rules, Snapshot, Sources};
 use dbpower_gateway::http1::{HEAD_BYTES_MAX, Scratch, head_end, parse_request};
 use dbpower_gateway::net::Tcp;
 use dbpower_gateway::route::{Match, Rule};
-use dbpower_gateway::worker::{Admitted, Checks, Ticket, admit, write_request};
+use dbpower_gateway::worker::{Admitted, Checks, Source, Ticket, admit, write_request};
 use dbpower_gateway::{identity, limit, presence};
 
 use crate::chunks::folded;
@@ -34,6 +34,25 @@ const OWN: [&str; 8] = [
     "/openapi.json",
     "/rate-limit/info",
     "/admin/rate-limit/reset",
+];
+
+/// The default of `DROP_FIELDS`.
+const DROPPED: [&str; 15] = [
+    "x-original-url",
+    "x-rewrite-url",
+    "proxy",
+    "x-forwarded",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "cf-connecting-ip",
+    "true-client-ip",
+    "x-host",
+    "x-original-host",
+    "remote-user",
+    "x-remote-user",
+    "x-ssl-cert",
+    "ssl-client-cert",
+    "x-client-cert",
 ];
 
 /// A gateway without threads: the routes of the shipped configuration, anonymous callers allowed, limits off.
@@ -112,13 +131,18 @@ impl Gateway {
             let Ok(request) = parse_request(&bytes[..end], &mut scratch) else {
                 return;
             };
+            let Ok(source) = Source::of(&request, peer, &self.snapshot.rules) else {
+                assert!(trusted, "a stranger's fields were looked at");
+                continue;
+            };
             let Ok(Admitted::Forward(ticket)) =
-                admit::<Tcp>(&request, peer, &self.snapshot.rules, &mut self.checks)
+                admit::<Tcp>(&request, &source, &self.snapshot.rules, &mut self.checks)
             else {
                 continue;
             };
             let mut out = Vec::new();
-            write_request(&request, &ticket, peer, (ID_LINE, None), &self.snapshot, &mut out);
+            let lines = (ID_LINE, None);
+            write_request(&request, &ticket, &source, lines, &self.snapshot, &mut out);
             let Ok(Match::Upstream(hit)) = self.snapshot.rules.routes.find(request.path) else {
                 differ(bytes, "admitted without a route");
             };
@@ -204,7 +228,12 @@ impl Sent<'_> {
         self.must(self.out.starts_with(read.method), "something ahead of it");
         self.must(read.minor == 1, "version");
         self.must(read.method == self.came.method, "method");
-        self.must(read.body == self.came.body, "framing");
+        let expected = if strict::asks_websocket(self.came) {
+            strict::Body::None
+        } else {
+            self.came.body
+        };
+        self.must(read.body == expected, "framing");
         self.target(&read);
         self.one_connection(&read);
         self.callers(&read);
@@ -335,8 +364,7 @@ impl Sent<'_> {
             let name = folded(name);
             let about_the_way = name.starts_with(b"x-forwarded-")
                 || name == b"forwarded"
-                || name == b"x-real-ip"
-                || name == b"true-client-ip";
+                || name == b"x-real-ip";
             if about_the_way {
                 seen.push((name, *value));
             }
@@ -351,6 +379,7 @@ impl Sent<'_> {
             chain.len() == 1 && chain[0].ends_with(peer.as_bytes()),
             "X-Forwarded-For",
         );
+        self.must(of("forwarded").is_empty(), "Forwarded is told in X-Forwarded-*");
         let prefix = of("x-forwarded-prefix");
         let expected: &[&[u8]] = if self.rule.strip {
             &[b"/analyzer"]
@@ -384,7 +413,13 @@ impl Sent<'_> {
         let rewritten = |name: &[u8]| {
             offers_token(self.came) && name.eq_ignore_ascii_case(b"sec-websocket-protocol")
         };
-        let is_same = |line: &&Line<'_>| is_plain(line.0) && !rewritten(line.0);
+        let dropped = |name: &[u8]| {
+            !self.trusted && DROPPED.iter().any(|dropped| folded(name) == dropped.as_bytes())
+        };
+        let none_dropped = read.fields.iter().all(|(name, _)| !dropped(name));
+        self.must(none_dropped, "fields that strangers may not send");
+        let is_same =
+            |line: &&Line<'_>| is_plain(line.0) && !rewritten(line.0) && !dropped(line.0);
         let came: Vec<_> = came.filter(is_same).collect();
         let sent = read.fields.iter().filter(is_same);
         self.must(
@@ -396,7 +431,7 @@ impl Sent<'_> {
 
 /// A field that the gateway neither writes nor judges.
 fn is_plain(name: &[u8]) -> bool {
-    const OURS: [&str; 13] = [
+    const OURS: [&str; 12] = [
         "host",
         "connection",
         "te",
@@ -404,7 +439,6 @@ fn is_plain(name: &[u8]) -> bool {
         "transfer-encoding",
         "forwarded",
         "x-real-ip",
-        "true-client-ip",
         "x-user-id",
         "x-organization-id",
         "x-user-role",

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use dbpower_gateway::config::{self, Config, Rules, Sources};
 use dbpower_gateway::http1::{HEAD_BYTES_MAX, Scratch, head_end, parse_request, write};
-use dbpower_gateway::worker::{Admitted, Checks, admit};
+use dbpower_gateway::worker::{Admitted, Checks, Source, admit};
 use dbpower_gateway::{identity, limit, net, presence};
 
 use crate::generator::{SECRET, token};
@@ -85,7 +85,10 @@ fn admitted_and_written(
     let Ok(request) = parse_request(head.get(..length).unwrap_or_default(), &mut scratch) else {
         return false;
     };
-    let admitted = admit::<net::Tcp>(&request, client, rules, checks);
+    let Ok(source) = Source::of(&request, client, rules) else {
+        return false;
+    };
+    let admitted = admit::<net::Tcp>(&request, &source, rules, checks);
     let forwarded = matches!(admitted, Ok(Admitted::Forward(_)));
     write::request_line(out, request.method_text, &[""], request.target);
     write::copy_fields(out, request.head, request.fields, |field| !field.hop);

@@ -137,6 +137,8 @@ fn config(reader: &mut Reader) -> Option<Config> {
     let cors_origins = reader.read("CORS_ORIGINS", parse::origins);
     let trusted_proxies = reader.read_optional("TRUSTED_PROXIES", parse::networks);
     let proxy_protocol = reader.read("PROXY_PROTOCOL", parse::boolean);
+    let allowed_hosts = reader.read_optional("ALLOWED_HOSTS", parse::hosts);
+    let drop_fields = reader.read("DROP_FIELDS", parse::field_names);
     let health_details = reader.read("HEALTH_DETAILS", parse::boolean);
     let timeouts = sections::timeouts(reader);
     let log = sections::log(reader);
@@ -164,6 +166,8 @@ fn config(reader: &mut Reader) -> Option<Config> {
         cors_origins: cors_origins?,
         public_paths: public_paths?.unwrap_or_default(),
         trusted_proxies: trusted_proxies?.unwrap_or_default(),
+        allowed_hosts: allowed_hosts?,
+        drop_fields: drop_fields?,
         proxy_protocol: proxy_protocol?,
         health_details: health_details?,
         log: log?,

@@ -8,13 +8,14 @@ use super::nearest::suggestion;
 use super::{Problem, Row};
 
 /// Keys of a `[[routes]]` table.
-const ROUTE_KEYS: [&str; 8] = [
+const ROUTE_KEYS: [&str; 9] = [
     "prefix",
     "url",
     "strip",
     "keep",
     "public",
     "name",
+    "host",
     "health_path",
     "response_timeout",
 ];

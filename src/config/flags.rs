@@ -106,6 +106,9 @@ pub struct Services {
     /// Path at the backend's root that answers 2xx while it is healthy
     #[arg(long, env, default_value = "/health", value_name = "PATH")]
     pub backend_health_path: Option<OsString>,
+    /// `Host` that the backend is sent: `service` (its own, each endpoint's by its URL), `preserve` (the client's) or a name
+    #[arg(long, env, default_value = "service", value_name = "NAME")]
+    pub backend_host: Option<OsString>,
     /// Service behind `/analyzer/*`, the prefix is stripped: `http://host[:port][/path]`, or `https`; several with commas between
     #[arg(
         long,
@@ -117,6 +120,9 @@ pub struct Services {
     /// Path at the analyzer's root that answers 2xx while it is healthy
     #[arg(long, env, default_value = "/health", value_name = "PATH")]
     pub ai_analyzer_health_path: Option<OsString>,
+    /// `Host` that the analyzer is sent: `service`, `preserve` or a name
+    #[arg(long, env, default_value = "service", value_name = "NAME")]
+    pub ai_analyzer_host: Option<OsString>,
     /// Requests to a service that fail in a row, within 10 s, until it is left alone (503), per worker; 0: never
     #[arg(long, env, default_value = "20", value_name = "N")]
     pub breaker_failures: Option<OsString>,
@@ -233,6 +239,18 @@ pub struct Clients {
     /// Every connection begins with a PROXY protocol header (version 1 or 2); with `TRUSTED_PROXIES` only theirs may name a client
     #[arg(long, env, default_value = "false", value_name = "BOOL")]
     pub proxy_protocol: Option<OsString>,
+    /// Names that clients may call the gateway by (`Host`), without port; `*.example.com`: one label below. Others get 421. Unset: any
+    #[arg(long, env, value_name = "LIST")]
+    pub allowed_hosts: Option<OsString>,
+    /// Fields that requests lose unless they come from `TRUSTED_PROXIES`, in place of the default list; `none`: no field
+    #[arg(
+        long,
+        env,
+        default_value = "X-Original-URL,X-Rewrite-URL,Proxy,X-Forwarded,X-Client-IP,X-Cluster-Client-IP,CF-Connecting-IP,\
+                         True-Client-IP,X-Host,X-Original-Host,Remote-User,X-Remote-User,X-SSL-Cert,SSL-Client-Cert,X-Client-Cert",
+        value_name = "LIST"
+    )]
+    pub drop_fields: Option<OsString>,
 }
 
 /// Time limits.

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::http1::field::is_token_byte;
+use crate::http1::is_authority;
+
 /// The accepted range, worded to follow "must be".
 pub(super) type Expected = String;
 
@@ -218,6 +221,50 @@ fn is_name_byte(byte: u8) -> bool {
 fn origin_port(text: &str) -> Option<u16> {
     let port = port(text).ok()?;
     (port > 0 && !text.starts_with('0')).then_some(port)
+}
+
+/// Host names that clients may use, in lower case; the first label may be `*`. A port is none of a name's business.
+pub(super) fn hosts(text: &str) -> Result<Vec<String>, Expected> {
+    let is_host = |name: &str| {
+        let below = name.strip_prefix("*.").unwrap_or(name);
+        let address = name.starts_with('[') && name.ends_with(']');
+        slip(name).is_none() && below.bytes().all(is_name_byte) && !below.starts_with('.')
+            || (address && is_authority(name.as_bytes()))
+    };
+    let hosts: Vec<String> = list(text)
+        .iter()
+        .map(|name| name.to_ascii_lowercase())
+        .collect();
+    if !hosts.is_empty() && hosts.iter().all(|name| is_host(name)) {
+        return Ok(hosts);
+    }
+    let hint = hosts
+        .iter()
+        .map(|name| slip_hint(name))
+        .find(|hint| !hint.is_empty());
+    let expected = "names without scheme, port and path, such as api.example.com or *.example.com";
+    Err(format!("{expected}{}", hint.unwrap_or_default()))
+}
+
+/// Field names with commas or blanks between, or `none`.
+pub(super) fn field_names(text: &str) -> Result<Vec<String>, Expected> {
+    let names: Vec<String> = list_or_none(text)
+        .iter()
+        .flat_map(|item| item.split_ascii_whitespace())
+        .map(str::to_owned)
+        .collect();
+    let is_name = |name: &String| slip(name).is_none() && name.bytes().all(is_token_byte);
+    if names.iter().all(is_name) {
+        return Ok(names);
+    }
+    let hint = names
+        .iter()
+        .map(|name| slip_hint(name))
+        .find(|hint| !hint.is_empty());
+    Err(format!(
+        "none, or names of header fields with commas between{}",
+        hint.unwrap_or_default()
+    ))
 }
 
 /// Public paths: each absolute and plain, a `*` only at the very end.

@@ -9,7 +9,8 @@ use super::problem::{clipped, shown_url};
 use super::reader::Reader;
 use super::sections::seconds;
 use super::url::{self, Upstream};
-use super::{Problem, RouteRule, Service};
+use super::{HostSent, Problem, RouteRule, Service};
+use crate::http1::is_authority;
 
 /// First segments of the gateway's own endpoints; a rule there would never be reached or would shadow one of them.
 const OWN_PREFIXES: [&str; 9] = [
@@ -31,9 +32,11 @@ const RESPONSE_SECONDS_MAX: f64 = 86_400.0;
 pub(super) fn services(reader: &mut Reader) -> Option<(Vec<Service>, Vec<RouteRule>)> {
     let backend_url = reader.read("BACKEND_URL", url::service);
     let backend_health = reader.read("BACKEND_HEALTH_PATH", parse::probe_path);
+    let backend_host = reader.read("BACKEND_HOST", host_sent);
     let backend_time = seconds(reader, "RESPONSE_TIMEOUT", RESPONSE_SECONDS_MAX);
     let analyzer_url = reader.read("AI_ANALYZER_URL", url::service);
     let analyzer_health = reader.read("AI_ANALYZER_HEALTH_PATH", parse::probe_path);
+    let analyzer_host = reader.read("AI_ANALYZER_HOST", host_sent);
     let analyzer_time = seconds(reader, "ANALYZER_RESPONSE_TIMEOUT", RESPONSE_SECONDS_MAX);
     // A wrong RESPONSE_TIMEOUT is a problem already; the stand-in lets the routes be read all the same.
     let further = further(reader, backend_time.unwrap_or(Duration::from_secs(30)));
@@ -41,12 +44,14 @@ pub(super) fn services(reader: &mut Reader) -> Option<(Vec<Service>, Vec<RouteRu
     let backend = service(
         "backend".to_owned(),
         backend_url?,
+        backend_host?,
         backend_health?,
         backend_time?,
     );
     let analyzer = service(
         "ai-analyzer".to_owned(),
         analyzer_url?,
+        analyzer_host?,
         analyzer_health?,
         analyzer_time?,
     );
@@ -80,6 +85,7 @@ fn own_rules() -> Vec<RouteRule> {
 fn service(
     name: String,
     url: Upstream,
+    host: HostSent,
     health_path: String,
     response_timeout: Duration,
 ) -> Service {
@@ -93,8 +99,24 @@ fn service(
         tls,
         endpoints,
         base_path,
+        host,
         health_path,
         response_timeout,
+    }
+}
+
+/// `service`, `preserve` or `host[:port]`.
+fn host_sent(text: &str) -> Result<HostSent, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "service" => Ok(HostSent::Service),
+        "preserve" => Ok(HostSent::Preserved),
+        _ if parse::slip(text).is_none() && is_authority(text.as_bytes()) => {
+            Ok(HostSent::Name(text.to_owned()))
+        }
+        _ => Err(format!(
+            "service, preserve, or a name such as backend.internal or backend.internal:8000{}",
+            parse::slip_hint(text)
+        )),
     }
 }
 
@@ -164,6 +186,7 @@ impl RouteReading<'_> {
         let keep = self.field("keep", parse::boolean);
         let public = self.field("public", parse::boolean);
         let name = self.field("name", name);
+        let host = self.field("host", host_sent);
         let health_path = self.field("health_path", parse::probe_path);
         let time = |text: &str| parse::seconds(text, &(0.01..=RESPONSE_SECONDS_MAX));
         let response_timeout = self
@@ -189,7 +212,9 @@ impl RouteReading<'_> {
             strip,
             public: public?.unwrap_or(false),
         };
-        Some((service(name, url?, health_path, response_timeout), rule))
+        let host = host?.unwrap_or_default();
+        let service = service(name, url?, host, health_path, response_timeout);
+        Some((service, rule))
     }
 
     /// A key's value; `Some(None)` when the key is absent, `None` when it is wrong.

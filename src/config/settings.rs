@@ -40,6 +40,10 @@ pub struct Config {
     pub public_paths: Vec<String>,
     /// `TRUSTED_PROXIES`.
     pub trusted_proxies: Vec<IpNet>,
+    /// `ALLOWED_HOSTS` in lower case, without ports; `None`: any.
+    pub allowed_hosts: Option<Vec<String>>,
+    /// `DROP_FIELDS`: names of fields that requests of untrusted peers lose.
+    pub drop_fields: Vec<String>,
     /// `PROXY_PROTOCOL`: every connection begins with its header.
     pub proxy_protocol: bool,
     /// `HEALTH_DETAILS`: the public port shows the services' URLs and the version.
@@ -74,6 +78,8 @@ pub struct Service {
     pub endpoints: Vec<Endpoint>,
     /// The path of all its URLs without a trailing slash: `` or `/api/v1`.
     pub base_path: String,
+    /// What it is sent as `Host`.
+    pub host: HostSent,
     /// Path probed for health at the service's root, default `/health`.
     pub health_path: String,
     /// Time to the first response byte.
@@ -87,10 +93,19 @@ impl Service {
         literal.collect()
     }
 
-    /// What all its endpoints get as `Host`: the first URL's. They are one service, whichever of them answers.
-    pub fn authority(&self) -> &str {
-        let first = self.endpoints.first();
-        first.map_or("", |endpoint| endpoint.authority.as_str())
+    /// What an endpoint is sent as `Host`; `client`: the name that the client used, empty when it used none.
+    pub fn host_for<'a>(&'a self, endpoint: &'a Endpoint, client: &'a str) -> &'a str {
+        match &self.host {
+            HostSent::Preserved if !client.is_empty() => client,
+            HostSent::Service | HostSent::Preserved => &endpoint.authority,
+            HostSent::Name(name) => name,
+        }
+    }
+
+    /// Its endpoints are sent different `Host`s.
+    pub fn has_several_hosts(&self) -> bool {
+        let authorities = || self.endpoints.iter().map(|endpoint| &endpoint.authority);
+        self.host == HostSent::Service && authorities().any(|one| Some(one) != authorities().next())
     }
 
     /// Its URLs with commas between, put together from their parts: what was parsed away (userinfo, query) cannot be shown.
@@ -101,6 +116,18 @@ impl Service {
         let urls: Vec<String> = self.endpoints.iter().map(url).collect();
         urls.join(",")
     }
+}
+
+/// What a service is sent as `Host`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum HostSent {
+    /// The authority of the endpoint's own URL.
+    #[default]
+    Service,
+    /// What the client sent.
+    Preserved,
+    /// Always this.
+    Name(String),
 }
 
 /// One of the places where a service runs.

@@ -4,10 +4,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Algorithm, Auth, Config, Timeouts};
+use super::{Algorithm, Auth, Config, Endpoint, Service, Timeouts};
+use crate::http1::FieldSet;
 use crate::identity::{self, Verifier};
 use crate::net::Secure;
-use crate::{balance, cors, forwarded, limit, route, tls};
+use crate::{balance, cors, forwarded, limit, rewrite, route, tls};
 
 /// What a worker needs to judge and route a request.
 #[derive(Debug, Clone)]
@@ -61,6 +62,22 @@ impl Snapshot {
         Self { rules, addresses }
     }
 
+    /// The URL that an address of a service belongs to.
+    pub fn endpoint(&self, service: usize, at: SocketAddr) -> Option<&Endpoint> {
+        let endpoints = &self.rules.config.services.get(service)?.endpoints;
+        let mut addresses = self.addresses.get(service).into_iter().flatten();
+        let known = addresses.find(|known| known.at == at);
+        // One that has left the list meanwhile is the first URL's: it is asked once more at most.
+        endpoints.get(known.map_or(0, |known| known.url))
+    }
+
+    /// The same, where the endpoints of a service are sent different `Host`s; `None` for every other service.
+    pub fn endpoint_of_several(&self, service: usize, at: SocketAddr) -> Option<&Endpoint> {
+        let differs = self.rules.hosts_differ.get(service).copied();
+        differs.filter(|differs| *differs)?;
+        self.endpoint(service, at)
+    }
+
     /// How an address of a service is spoken to over TLS; `None`: the service speaks plain HTTP.
     pub fn secure(&self, service: usize, at: SocketAddr) -> Option<&Secure> {
         let ways = self.rules.secure.get(service)?;
@@ -87,6 +104,14 @@ pub struct Rules {
     pub verifier: Option<Verifier>,
     /// Time limits in milliseconds.
     pub times: Times,
+    /// `ALLOWED_HOSTS`; `None`: any.
+    pub allowed_hosts: Option<route::Hosts>,
+    /// `DROP_FIELDS`.
+    pub drop_fields: Arc<FieldSet>,
+    /// Where each service's endpoints are, for its redirects.
+    authorities: Vec<Vec<rewrite::Authority>>,
+    /// Whether each service's endpoints are sent different `Host`s.
+    hosts_differ: Vec<bool>,
     /// How each URL of each service is spoken to over TLS; none for a service that speaks plain HTTP. Its sessions are behind a lock
     /// that is taken once for each new connection.
     secure: Vec<Vec<Secure>>,
@@ -181,6 +206,11 @@ pub fn limit_settings(config: &Config) -> limit::Settings {
 }
 
 impl Rules {
+    /// Where a service's endpoints are.
+    pub fn authorities(&self, service: usize) -> &[rewrite::Authority] {
+        self.authorities.get(service).map_or(&[], Vec::as_slice)
+    }
+
     /// Builds the rooms.
     ///
     /// # Errors
@@ -209,10 +239,24 @@ impl Rules {
             trust: forwarded::Trust::new(config.trusted_proxies.clone()),
             verifier,
             times: Times::from(&config.timeouts),
+            allowed_hosts: config.allowed_hosts.as_deref().map(route::Hosts::new),
+            drop_fields: Arc::new(FieldSet::new(config.drop_fields.iter().map(String::as_str))),
+            authorities: config.services.iter().map(authorities).collect(),
+            hosts_differ: config
+                .services
+                .iter()
+                .map(Service::has_several_hosts)
+                .collect(),
             secure: secure(&config)?,
             config,
         })
     }
+}
+
+fn authorities(service: &Service) -> Vec<rewrite::Authority> {
+    let endpoints = service.endpoints.iter();
+    let parse = |endpoint: &Endpoint| rewrite::Authority::parse(&endpoint.authority, service.tls);
+    endpoints.filter_map(parse).collect()
 }
 
 fn secure(config: &Config) -> Result<Vec<Vec<Secure>>, String> {

@@ -139,7 +139,7 @@ async fn round(
             let host = service.endpoints.get(url).filter(|_| service.tls);
             let tls = tls.cloned().zip(host.map(|endpoint| endpoint.host.clone()));
             probes.spawn(async move {
-                let verdict = probe(&service, tls, address, pace.limit).await;
+                let verdict = probe((&service, url), tls, address, pace.limit).await;
                 let finding = Finding {
                     service: index,
                     address,
@@ -225,7 +225,7 @@ impl Known {
 }
 
 async fn probe(
-    service: &Service,
+    service: (&Service, usize),
     tls: Option<Named>,
     address: SocketAddr,
     limit: Duration,
@@ -235,29 +235,36 @@ async fn probe(
         .unwrap_or(Err(Trouble::TooSlow))
 }
 
-async fn ask(service: &Service, tls: Option<Named>, address: SocketAddr) -> Result<(), Trouble> {
+/// `url`: which of the service's URLs the address belongs to.
+async fn ask(
+    (service, url): (&Service, usize),
+    tls: Option<Named>,
+    address: SocketAddr,
+) -> Result<(), Trouble> {
     let stream = TcpStream::connect(address)
         .await
         .map_err(|error| Trouble::Connect(error.kind()))?;
     let Some((tls, host)) = tls else {
-        return exchange(service, stream).await;
+        return exchange((service, url), stream).await;
     };
     let name = host.try_into();
     let name = name.map_err(|_| Trouble::Untrusted("its name is none for a certificate"))?;
     let stream = tls.connect(name, stream).await;
     let stream = stream.map_err(|error| Trouble::Untrusted(distrust(&error)))?;
-    exchange(service, stream).await
+    exchange((service, url), stream).await
 }
 
-async fn exchange<S>(service: &Service, stream: S) -> Result<(), Trouble>
+async fn exchange<S>((service, url): (&Service, usize), stream: S) -> Result<(), Trouble>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|_| Trouble::Broken)?;
+    let endpoint = service.endpoints.get(url).or(service.endpoints.first());
+    let host = endpoint.map_or("", |endpoint| service.host_for(endpoint, ""));
     let request = http::Request::get(service.health_path.as_str())
-        .header(HOST, service.authority())
+        .header(HOST, host)
         .header(USER_AGENT, "dbpower-gateway")
         .header(ACCEPT, "*/*")
         // A kept connection would not notice a service that accepts no new ones.
@@ -332,7 +339,7 @@ mod tests {
         runtime().block_on(async {
             let upstream = upstream(answer).await;
             let service = service("backend", 8000);
-            let verdict = probe(&service, None, upstream.address, limit).await;
+            let verdict = probe((&service, 0), None, upstream.address, limit).await;
             let heads = upstream.heads.lock().unwrap();
             assert!(
                 heads[0].starts_with("GET /health HTTP/1.1\r\n"),
@@ -414,7 +421,7 @@ mod tests {
                 .local_addr()
                 .unwrap();
             let refused = Err(Trouble::Connect(std::io::ErrorKind::ConnectionRefused));
-            assert_eq!(probe(&service, None, closed, limit).await, refused);
+            assert_eq!(probe((&service, 0), None, closed, limit).await, refused);
         });
     }
 

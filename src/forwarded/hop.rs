@@ -14,8 +14,15 @@ pub(super) fn elements<'a>(
         .filter(|element| !element.is_empty())
 }
 
+/// Longest element that is looked into: an address with a port has at most 47 bytes, the parameters of a `Forwarded` element hold a host
+/// name more. A client can write 15 KB.
+const ELEMENT_BYTES_MAX: usize = 512;
+
 /// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`; nothing else.
 pub(super) fn from_xff(element: &[u8]) -> Option<IpAddr> {
+    if element.len() > ELEMENT_BYTES_MAX {
+        return None;
+    }
     let text = std::str::from_utf8(element).ok()?;
     let address = if let Some(bracketed) = text.strip_prefix('[') {
         let (inside, after) = bracketed.split_once(']')?;
@@ -38,6 +45,14 @@ pub(super) fn from_xff(element: &[u8]) -> Option<IpAddr> {
 /// and is refused, and so is one with a backslash, which could hide a quote; so a quoted Host that a proxy
 /// reports (`host="a,for=192.0.2.9"`) cannot pass for a hop.
 pub(super) fn from_forwarded(element: &[u8]) -> Option<IpAddr> {
+    from_xff(parameter(element, b"for")?)
+}
+
+/// The value of the one parameter with this name (lower case), without its quotes; `None` also for an element that cannot be read.
+pub(super) fn parameter<'a>(element: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
+    if element.len() > ELEMENT_BYTES_MAX {
+        return None;
+    }
     let quotes = element.iter().filter(|byte| **byte == b'"').count();
     if quotes % 2 == 1 || element.contains(&b'\\') {
         return None;
@@ -46,14 +61,14 @@ pub(super) fn from_forwarded(element: &[u8]) -> Option<IpAddr> {
     for pair in element.split(|byte| *byte == b';') {
         let equals = pair.iter().position(|byte| *byte == b'=')?;
         let (name, value) = (pair.get(..equals)?, pair.get(equals + 1..)?);
-        if name.trim_ascii().eq_ignore_ascii_case(b"for") {
+        if name.trim_ascii().eq_ignore_ascii_case(wanted) {
             if found.is_some() {
                 return None;
             }
             found = Some(unquoted(value.trim_ascii())?);
         }
     }
-    from_xff(found?)
+    found
 }
 
 fn unquoted(value: &[u8]) -> Option<&[u8]> {

@@ -17,14 +17,30 @@ fn trust() -> Trust {
     ])
 }
 
-fn bytes<'a>(values: &'a [&'a str]) -> impl DoubleEndedIterator<Item = &'a [u8]> {
-    values.iter().map(|value| value.as_bytes())
+fn said<'a>(
+    xff: &'a [&'a str],
+    forwarded: &'a [&'a str],
+    real_ip: &'a [&'a str],
+) -> Said<impl DoubleEndedIterator<Item = &'a [u8]> + Clone> {
+    let bytes = |values: &'a [&'a str]| values.iter().map(|value| value.as_bytes());
+    Said {
+        xff: bytes(xff),
+        forwarded: bytes(forwarded),
+        real_ip: bytes(real_ip),
+    }
 }
 
+/// Values of one field, in their order.
+type Values = &'static [&'static str];
+
+/// The client's address as text, or `400`.
 fn client(peer: &str, xff: &[&str], forwarded: &[&str]) -> String {
-    trust()
-        .client(peer.parse().unwrap(), bytes(xff), bytes(forwarded))
-        .to_string()
+    client_of(peer, xff, forwarded, &[])
+}
+
+fn client_of(peer: &str, xff: &[&str], forwarded: &[&str], real_ip: &[&str]) -> String {
+    let account = trust().account(peer.parse().unwrap(), &said(xff, forwarded, real_ip));
+    account.map_or_else(|_| "400".to_owned(), |account| account.client.to_string())
 }
 
 #[test]
@@ -131,7 +147,7 @@ fn forwarded() {
 }
 
 #[test]
-fn two_stories_are_believed_only_together() {
+fn two_fields_are_believed_only_together() {
     let table: &[(&[&str], &[&str], &str)] = &[
         (&["192.0.2.1"], &["for=192.0.2.1"], "192.0.2.1"),
         (
@@ -139,43 +155,162 @@ fn two_stories_are_believed_only_together() {
             &["for=192.0.2.1"],
             "192.0.2.1",
         ),
-        (&["192.0.2.1"], &["for=198.51.100.7"], "10.0.0.1"),
-        (&["198.51.100.7"], &["for=192.0.2.1"], "10.0.0.1"),
-        (&["192.0.2.1"], &["for=junk"], "10.0.0.1"),
+        (&["192.0.2.1"], &["for=198.51.100.7"], "400"),
+        (&["198.51.100.7"], &["for=192.0.2.1"], "400"),
+        (&["192.0.2.1"], &["for=junk"], "400"),
+        (&["junk"], &["for=192.0.2.1"], "400"),
+        (&["junk"], &["for=junk"], "10.0.0.1"),
         (&["192.0.2.1"], &[""], "192.0.2.1"),
     ];
     for (xff, forwarded, expected) in table {
+        let what = format!("{xff:?} {forwarded:?}");
+        assert_eq!(client("10.0.0.1", xff, forwarded), *expected, "{what}");
+        // Of a stranger neither is looked at.
         assert_eq!(
-            client("10.0.0.1", xff, forwarded),
-            *expected,
-            "{xff:?} {forwarded:?}"
+            client("203.0.113.5", xff, forwarded),
+            "203.0.113.5",
+            "{what}"
         );
     }
 }
 
 #[test]
+fn x_real_ip_counts_alone() {
+    let table: &[(Values, Values, Values, &str)] = &[
+        (&[], &[], &["192.0.2.1"], "192.0.2.1"),
+        (&[], &[""], &[" 192.0.2.1 "], "192.0.2.1"),
+        (&[], &[], &["192.0.2.1", "192.0.2.1"], "10.0.0.1"),
+        (&[], &[], &["192.0.2.1, 192.0.2.2"], "10.0.0.1"),
+        (&[], &[], &["junk"], "10.0.0.1"),
+        (&["192.0.2.1"], &[], &["198.51.100.7"], "192.0.2.1"),
+        (&[], &["for=192.0.2.1"], &["198.51.100.7"], "192.0.2.1"),
+    ];
+    for (xff, forwarded, real_ip, expected) in table {
+        let what = format!("{xff:?} {forwarded:?} {real_ip:?}");
+        assert_eq!(
+            client_of("10.0.0.1", xff, forwarded, real_ip),
+            *expected,
+            "{what}"
+        );
+    }
+    assert_eq!(
+        client_of("203.0.113.5", &[], &[], &["192.0.2.1"]),
+        "203.0.113.5"
+    );
+}
+
+#[test]
+fn at_most_32_hops_are_looked_at() {
+    let hops = |count| vec!["10.0.0.9"; count].join(",");
+    assert_eq!(
+        client("10.0.0.1", &[&format!("192.0.2.1,{}", hops(31))], &[]),
+        "192.0.2.1"
+    );
+    assert_eq!(
+        client("10.0.0.1", &[&format!("192.0.2.1,{}", hops(32))], &[]),
+        "10.0.0.9"
+    );
+    let element = |length| format!("for=192.0.2.1;host=\"{}\"", "a".repeat(length));
+    assert_eq!(client("10.0.0.1", &[], &[&element(400)]), "192.0.2.1");
+    assert_eq!(client("10.0.0.1", &[], &[&element(15_000)]), "10.0.0.1");
+    assert_eq!(client("10.0.0.1", &[&"1".repeat(15_000)], &[]), "10.0.0.1");
+}
+
+#[test]
 fn chains() {
-    let table: &[(&str, &[&str], &str)] = &[
-        ("192.0.2.1", &[], "192.0.2.1"),
-        ("192.0.2.1", &["1.1.1.1, 2.2.2.2"], "192.0.2.1"),
-        ("::ffff:192.0.2.1", &[], "192.0.2.1"),
-        ("2001:db8::1", &["1.1.1.1"], "2001:db8::1"),
-        ("10.0.0.1", &[], "10.0.0.1"),
-        ("10.0.0.1", &["", " 192.0.2.1 "], "192.0.2.1, 10.0.0.1"),
+    let table: &[(&str, Values, Values, Values, &str)] = &[
+        ("192.0.2.1", &[], &[], &[], "192.0.2.1"),
+        (
+            "192.0.2.1",
+            &["1.1.1.1, 2.2.2.2"],
+            &["for=1.1.1.1"],
+            &["1.1.1.1"],
+            "192.0.2.1",
+        ),
+        ("::ffff:192.0.2.1", &[], &[], &[], "192.0.2.1"),
+        ("2001:db8::1", &["1.1.1.1"], &[], &[], "2001:db8::1"),
+        ("10.0.0.1", &[], &[], &[], "10.0.0.1"),
+        (
+            "10.0.0.1",
+            &["", " 192.0.2.1 "],
+            &[],
+            &[],
+            "192.0.2.1, 10.0.0.1",
+        ),
         (
             "10.0.0.1",
             &["192.0.2.1", "10.0.0.2"],
+            &[],
+            &["9.9.9.9"],
             "192.0.2.1, 10.0.0.2, 10.0.0.1",
         ),
+        (
+            "10.0.0.1",
+            &[],
+            &["for=192.0.2.1;proto=https"],
+            &[],
+            "192.0.2.1, 10.0.0.1",
+        ),
+        (
+            "10.0.0.1",
+            &[],
+            &["for=_x, for=\"[2001:db8::1]:80\"", "for=10.0.0.2"],
+            &[],
+            "unknown, 2001:db8::1, 10.0.0.2, 10.0.0.1",
+        ),
+        ("10.0.0.1", &[], &[], &["192.0.2.1"], "192.0.2.1, 10.0.0.1"),
+        (
+            "10.0.0.1",
+            &["192.0.2.1"],
+            &["for=192.0.2.1"],
+            &[],
+            "192.0.2.1, 10.0.0.1",
+        ),
     ];
-    for (peer, inbound, expected) in table {
+    for (peer, xff, forwarded, real_ip, expected) in table {
         let mut out = b"X-Forwarded-For: ".to_vec();
-        trust().chain(peer.parse().unwrap(), bytes(inbound), &mut out);
+        let peer = peer.parse().unwrap();
+        let said = said(xff, forwarded, real_ip);
+        let account = trust().account(peer, &said).unwrap();
+        account.write_chain(peer, &said, &mut out);
         let expected = format!("X-Forwarded-For: {expected}");
+        assert_eq!(String::from_utf8(out).unwrap(), expected, "{peer} {xff:?}");
+    }
+}
+
+#[test]
+fn forwarded_tells_scheme_and_host_of_the_hop_that_names_the_client() {
+    let table: &[(Values, Values, Option<&str>, Option<&str>)] = &[
+        (
+            &[],
+            &["for=192.0.2.1;proto=https;host=api.example.com"],
+            Some("https"),
+            Some("api.example.com"),
+        ),
+        (
+            &[],
+            &[
+                "for=1.1.1.1;proto=http, for=192.0.2.1;host=\"a:8443\";Proto=https, for=10.0.0.2;proto=http",
+            ],
+            Some("https"),
+            Some("a:8443"),
+        ),
+        (&[], &["for=192.0.2.1"], None, None),
+        // What `X-Forwarded-For` tells, its own family completes.
+        (&["192.0.2.1"], &["for=192.0.2.1;proto=https"], None, None),
+    ];
+    for (xff, forwarded, proto, host) in table {
+        let said = said(xff, forwarded, &[]);
+        let account = trust().account("10.0.0.1".parse().unwrap(), &said).unwrap();
+        let text =
+            |value: Option<&[u8]>| value.map(|value| String::from_utf8_lossy(value).into_owned());
         assert_eq!(
-            String::from_utf8(out).unwrap(),
-            expected,
-            "{peer} {inbound:?}"
+            (
+                text(account.proto).as_deref(),
+                text(account.host).as_deref()
+            ),
+            (*proto, *host),
+            "{forwarded:?}"
         );
     }
 }

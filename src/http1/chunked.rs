@@ -1,9 +1,12 @@
 //! The chunked coding, read piece by piece and written anew. Not a body store: data stays in the caller's buffer. Invariant:
 //! however the input is split, the same data, trailers and fault come out, and a fault is final.
 
+use std::sync::Arc;
+
 use super::blame;
 use super::fault::Fault;
 use super::field::{Name, is_value_byte};
+use super::field_set::FieldSet;
 use super::framing::LENGTH_MAX;
 
 /// Digits of a chunk size; leading zeros count, so that padding cannot hide an overflow from another reader.
@@ -32,6 +35,8 @@ pub struct Decoder {
     /// Accepted trailer lines, then the line being read from `line_start` on. Allocates with the first trailer.
     trailers: Vec<u8>,
     line_start: usize,
+    /// Further names that no trailer may have.
+    dropped: Option<Arc<FieldSet>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +93,13 @@ impl Decoder {
             trailer_bytes: 0,
             trailers: Vec::new(),
             line_start: 0,
+            dropped: None,
         }
+    }
+
+    /// Trailers of these names are dropped, too: as fields of a head they would be.
+    pub fn drop_trailers(&mut self, names: &Arc<FieldSet>) {
+        self.dropped = Some(Arc::clone(names));
     }
 
     /// Reads on, up to the next piece of data, the body's end or the input's.
@@ -238,7 +249,8 @@ impl Decoder {
             return Err(fault);
         }
         let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
-        if may_trail(name) {
+        let is_dropped = |names: &Arc<FieldSet>| names.contains(name);
+        if may_trail(name) && !self.dropped.as_ref().is_some_and(is_dropped) {
             self.trailers.extend_from_slice(b"\r\n");
         } else {
             self.trailers.truncate(self.line_start);

@@ -104,6 +104,10 @@ pub enum Fault {
     StatusLine,
     /// A response status outside 100–599.
     StatusCode,
+    /// A WebSocket handshake of another version than 13, of none, or of two.
+    HandshakeVersion,
+    /// A WebSocket handshake without one good `Sec-WebSocket-Key`.
+    HandshakeKey,
     /// 101 though no switch was asked for.
     UnaskedSwitch,
     /// 101 that does not complete the WebSocket handshake it answers.
@@ -121,6 +125,8 @@ impl Fault {
             Self::Connect | Self::Trace => 405,
             Self::CodingUnsupported => 501,
             Self::Expectation => 417,
+            Self::HandshakeVersion => 426,
+            Self::HandshakeKey => 400,
             Self::StatusLine | Self::StatusCode | Self::UnaskedSwitch | Self::Switch => 502,
             Self::BareLf | Self::BareCr | Self::Control => 400,
             Self::TlsHello | Self::LeadingLines => 400,
@@ -191,10 +197,28 @@ impl Fault {
             Self::ChunkExtension => "A control character or an open quote in a chunk extension",
             Self::ChunkExtensionTooLong => "Chunk extensions are too long",
             Self::TrailersTooLong => "The trailers are too long: at most 8 KiB are read",
+            Self::HandshakeVersion => {
+                "A WebSocket handshake must have one Sec-WebSocket-Version: 13"
+            }
+            Self::HandshakeKey => {
+                "A WebSocket handshake must have one Sec-WebSocket-Key of 16 bytes in base64"
+            }
             Self::StatusLine => "The upstream's status line is malformed",
             Self::StatusCode => "The upstream's status is not between 100 and 599",
             Self::UnaskedSwitch => "The upstream switched protocols unasked",
             Self::Switch => "The upstream's 101 does not complete the WebSocket handshake",
+        }
+    }
+
+    /// What was wrong with a service's answer, for the log: its bounds are others than a request's.
+    #[must_use]
+    pub const fn message_of_answer(self) -> &'static str {
+        if matches!(self, Self::HeadTooLong) {
+            "The head is too long: at most 64 KiB of a service's are read"
+        } else if matches!(self, Self::TooManyFields) {
+            "Too many header fields: at most 200 of a service's are read"
+        } else {
+            self.message()
         }
     }
 
@@ -231,6 +255,8 @@ impl Fault {
             Self::ChunkSize | Self::ChunkTooLarge | Self::ChunkEnd => "RFC 9112 7.1",
             Self::ChunkExtension | Self::ChunkExtensionTooLong => "RFC 9112 7.1.1",
             Self::TrailersTooLong => "RFC 9112 7.1.2",
+            Self::HandshakeVersion => "RFC 6455 4.4",
+            Self::HandshakeKey => "RFC 6455 4.2.1",
             Self::StatusLine => "RFC 9112 4",
             Self::StatusCode => "RFC 9110 15",
             Self::UnaskedSwitch => "RFC 9110 7.8",

@@ -1,5 +1,6 @@
 //! One header field and the kind of its name. Not the rules about fields (`request`, `response`, `framing` have them).
-//! Invariant: `Name::of` sees through letter case, and through `_` for `-` in the names that say who a caller is.
+//! Invariant: `Name::of` sees through letter case, and through any other character for `-` in the names that say who a caller is
+//! or how a message is framed.
 
 /// The names that this gateway acts on; all others are `Other` and pass unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,7 +17,7 @@ pub enum Name {
     TransferEncoding,
     Upgrade,
     ContentLength,
-    /// `Content_Length`, `Transfer_Encoding`: framing to a CGI-like reader and to no other.
+    /// `Content_Length`, `Transfer.Encoding`: framing to a CGI-like reader and to no other.
     FramingMisspelt,
     Expect,
     Authorization,
@@ -34,7 +35,6 @@ pub enum Name {
     XForwardedOther,
     Forwarded,
     XRealIp,
-    TrueClientIp,
     /// `Client-Cert` or `Client-Cert-Chain` (RFC 9440), or `X-Client-Cert-Subject`.
     ClientCert,
     XUserId,
@@ -47,6 +47,8 @@ pub enum Name {
     RetryAfter,
     Date,
     Vary,
+    Location,
+    ContentLocation,
     SetCookie,
     SecWebSocketKey,
     SecWebSocketVersion,
@@ -57,8 +59,9 @@ pub enum Name {
 }
 
 impl Name {
-    /// The kind of a field name. Case-free; in `X-…` names, `True-Client-IP` and `Client-Cert…` a `_` counts as `-`, because a CGI-like
-    /// upstream reads `X_User_ID` and `X-User-ID` as the same variable.
+    /// The kind of a field name. Case-free; in `X-…` names, `Client-Cert…` and the two framing names any character but a letter or a digit
+    /// counts as `-`, because CGI-like services read `X_User_ID`, `X.User.ID` and `X-User-ID` as the same variable (RFC 3875 4.1.18
+    /// and what servers make of it).
     #[must_use]
     #[inline]
     pub fn of(name: &[u8]) -> Self {
@@ -76,6 +79,7 @@ impl Name {
             (6, b'e') => (b"expect", Self::Expect),
             (6, b'o') => (b"origin", Self::Origin),
             (7, b't') => (b"trailer", Self::Trailer),
+            (8, b'l') => (b"location", Self::Location),
             (7, b'u') => (b"upgrade", Self::Upgrade),
             (9, b'f') => (b"forwarded", Self::Forwarded),
             (10, b'c') => (b"connection", Self::Connection),
@@ -88,7 +92,7 @@ impl Name {
             (14, b'c') if folded_eq(name, b"content-length") => {
                 return Self::framing(name, Self::ContentLength);
             }
-            (14, b't') if folded_eq(name, b"true-client-ip") => return Self::TrueClientIp,
+            (16, b'c') => (b"content-location", Self::ContentLocation),
             (16, b'p') => (b"proxy-connection", Self::ProxyConnection),
             (17, b'c') if folded_eq(name, b"client-cert-chain") => return Self::ClientCert,
             (17, b't') if folded_eq(name, b"transfer-encoding") => {
@@ -111,10 +115,13 @@ impl Name {
     }
 
     fn framing(name: &[u8], kind: Self) -> Self {
-        if name.contains(&b'_') {
-            Self::FramingMisspelt
-        } else {
+        if name
+            .iter()
+            .all(|&byte| byte == b'-' || byte.is_ascii_alphanumeric())
+        {
             kind
+        } else {
+            Self::FramingMisspelt
         }
     }
 
@@ -225,7 +232,7 @@ pub const fn is_value_byte(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
-/// What follows `prefix` (lower case) in a name, `_` counting as `-`.
+/// What follows `prefix` (lower case) in a name, compared as `folded_eq` does.
 fn strip<'b>(name: &'b [u8], prefix: &[u8]) -> Option<&'b [u8]> {
     let (start, rest) = name.split_at_checked(prefix.len())?;
     folded_eq(start, prefix).then_some(rest)
@@ -258,18 +265,20 @@ fn lower_eq(name: &[u8], lower: &[u8]) -> bool {
     }
 }
 
-/// Equality to a lower-case name, blind to letter case and to `_` written for `-`.
+/// Equality to a lower-case name, blind to letter case and to what is written for `-`.
 fn folded_eq(name: &[u8], lower: &[u8]) -> bool {
-    let fold = |byte: u8| {
-        if byte == b'_' {
-            b'-'
-        } else {
-            byte.to_ascii_lowercase()
-        }
-    };
     name.len() == lower.len()
         && name
             .iter()
             .zip(lower)
             .all(|(&byte, &want)| fold(byte) == want)
+}
+
+/// A byte of a name as CGI-like readers fold it.
+pub(super) const fn fold(byte: u8) -> u8 {
+    if byte.is_ascii_alphanumeric() {
+        byte.to_ascii_lowercase()
+    } else {
+        b'-'
+    }
 }

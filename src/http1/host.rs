@@ -9,7 +9,7 @@ const HOST_BYTES_MAX: usize = 255;
 /// `host`, `host:port`, `[v6]`, `[v6]:port`. The grammar of RFC 3986 also has percent-codes, `,` `;` `'` and the like in
 /// a host; no name in DNS has them and two readers split them differently, so they are refused.
 #[must_use]
-pub(super) fn is_authority(text: &[u8]) -> bool {
+pub fn is_authority(text: &[u8]) -> bool {
     let (host_is_good, port) = match text {
         [b'[', rest @ ..] => {
             let Some(end) = memchr::memchr(b']', rest) else {

@@ -9,6 +9,7 @@ mod blame;
 pub mod chunked;
 pub mod fault;
 pub mod field;
+mod field_set;
 pub mod framing;
 pub mod head;
 mod hop;
@@ -25,11 +26,13 @@ pub mod write;
 pub use chunked::{Decoder, Step};
 pub use fault::Fault;
 pub use field::{Field, Name};
+pub use field_set::FieldSet;
 pub use framing::{RequestBody, ResponseBody};
 pub use head::{
     FIELDS_MAX, HEAD_BYTES_MAX, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX, TARGET_BYTES_MAX,
     head_end, too_long,
 };
+pub use host::is_authority;
 pub use request::{Method, Request, parse_request};
 pub use response::{Response, parse_handshake_response, parse_response};
 pub use scratch::Scratch;

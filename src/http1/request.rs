@@ -50,8 +50,10 @@ pub struct Request<'s, 'b> {
     pub keep_alive: bool,
     /// The client waits for a 100 before it sends the body.
     pub expect_continue: bool,
-    /// A complete WebSocket handshake (RFC 6455 4.1); anything less leaves `Upgrade` ignored.
+    /// A complete WebSocket handshake (RFC 6455 4.1).
     pub upgrade_websocket: bool,
+    /// A WebSocket is asked for, but not as RFC 6455 4.1 has it. Other upgrades are ignored.
+    pub handshake_fault: Option<Fault>,
     /// `TE: trailers` was said.
     pub te_trailers: bool,
     /// All of it, leading empty line included.
@@ -82,6 +84,15 @@ pub fn parse_request<'s, 'b>(
         Some(length) => RequestBody::Length(length),
         None => RequestBody::None,
     };
+    // Java's client announces a body of no bytes, which is none.
+    let may_switch = lines.minor == 1
+        && method == Method::Get
+        && matches!(body, RequestBody::None | RequestBody::Length(0));
+    let handshake = if may_switch {
+        facts.websocket.complete(facts.connection.upgrade)
+    } else {
+        Ok(false)
+    };
     Ok(Request {
         method,
         method_text: lines.method,
@@ -94,10 +105,8 @@ pub fn parse_request<'s, 'b>(
         keep_alive: facts.connection.persists(lines.minor),
         // Without a body there is nothing to wait for: a 100 would be a stray answer.
         expect_continue: facts.expect_continue && body != RequestBody::None,
-        upgrade_websocket: lines.minor == 1
-            && method == Method::Get
-            && body == RequestBody::None
-            && facts.websocket.complete(facts.connection.upgrade),
+        upgrade_websocket: handshake == Ok(true),
+        handshake_fault: handshake.err(),
         te_trailers: facts.te_trailers,
         fields: lines.fields,
         head,

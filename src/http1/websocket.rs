@@ -6,6 +6,8 @@ use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::fault::Fault;
+
 /// Length of `Sec-WebSocket-Key`: 16 bytes in base64.
 pub const KEY_BYTES: usize = 24;
 
@@ -45,14 +47,22 @@ impl Asked {
         self.version_is_13 = value == b"13";
     }
 
-    /// All parts are there. Two keys or versions are no handshake: two readers could each go by another one.
-    pub(super) const fn complete(&self, connection_upgrade: bool) -> bool {
-        connection_upgrade
-            && self.upgrade
-            && self.keys == 1
-            && self.key_is_good
-            && self.versions == 1
-            && self.version_is_13
+    /// Whether these are the parts of a handshake: `Ok(false)` where no WebSocket is asked for.
+    ///
+    /// # Errors
+    /// It is asked for, but the version is not 13 alone, or there is not one good key. Two keys or versions are no handshake: two
+    /// readers could each go by another one.
+    pub(super) const fn complete(&self, connection_upgrade: bool) -> Result<bool, Fault> {
+        if !connection_upgrade || !self.upgrade {
+            return Ok(false);
+        }
+        if self.versions != 1 || !self.version_is_13 {
+            return Err(Fault::HandshakeVersion);
+        }
+        if self.keys != 1 || !self.key_is_good {
+            return Err(Fault::HandshakeKey);
+        }
+        Ok(true)
     }
 }
 

@@ -101,6 +101,26 @@ impl Buf {
         true
     }
 
+    /// Replaces a range of the unconsumed bytes, moving what stands before it. False: the new bytes are more than the old ones and those
+    /// consumed in front, and nothing has changed.
+    pub fn replace(&mut self, range: std::ops::Range<usize>, with: &[u8]) -> bool {
+        let (from, end) = (self.start, self.start + range.start);
+        let room = from + range.len();
+        let Some(start) = room.checked_sub(with.len()) else {
+            return false;
+        };
+        let at = start + range.start;
+        if end > self.bytes.len() || at + with.len() > self.bytes.len() {
+            return false;
+        }
+        self.bytes.copy_within(from..end, start);
+        if let Some(place) = self.bytes.get_mut(at..at + with.len()) {
+            place.copy_from_slice(with);
+        }
+        self.start = start;
+        true
+    }
+
     /// Drops the bytes after the first `keep` unconsumed ones.
     pub fn truncate(&mut self, keep: usize) {
         self.bytes.truncate(self.start + keep);
@@ -291,6 +311,21 @@ mod tests {
         assert_eq!((buf.filled(), buf.room()), (&b"ef"[..], before + 4));
         buf.consume(100);
         assert!(buf.is_empty());
+    }
+
+    #[test]
+    fn a_part_is_replaced_by_a_shorter_one_and_back() {
+        let mut buf = Buf::with_capacity(32);
+        buf.out().extend_from_slice(b"GET / Host: longest\r\nbody");
+        assert!(!buf.replace(12..19, b"longer than all"));
+        assert!(buf.replace(12..19, b"b"));
+        assert_eq!(buf.filled(), b"GET / Host: b\r\nbody");
+        assert!(buf.replace(12..13, b"middle"));
+        assert_eq!(buf.filled(), b"GET / Host: middle\r\nbody");
+        assert!(buf.replace(12..18, b"longest"));
+        assert_eq!(buf.filled(), b"GET / Host: longest\r\nbody");
+        assert!(!buf.replace(12..100, b"x"));
+        assert!(!buf.replace(100..101, b"x"));
     }
 
     #[test]

@@ -6,11 +6,13 @@
 //! allocation. Any other is read in every way that some server is known to read it (`readings`), over the tree of
 //! all paths that matter (`tree`); the verdict counts only if all readings agree.
 
+mod hosts;
 mod readings;
 mod table;
 #[cfg(test)]
 mod tests;
 mod tree;
 
+pub use hosts::Hosts;
 pub use readings::Ambiguous;
 pub use table::{Match, Own, RouteError, Rule, Table, Upstream};

@@ -25,6 +25,8 @@ pub enum Ambiguous {
     Readings,
     /// A reading climbs out of the route's prefix.
     LeavesPrefix,
+    /// Behind a prefix that is cut off the target would begin with two slashes (or a slash and a backslash).
+    AnotherHost,
     /// More readings than are worth following.
     Tangled,
 }
@@ -42,6 +44,9 @@ impl Ambiguous {
                 "The path is ambiguous: decoded or normalised, it would lead somewhere else"
             }
             Self::LeavesPrefix => "The path leaves its route when its dot segments are resolved",
+            Self::AnotherHost => {
+                "Behind its route's prefix the path begins with two slashes: the service could read another host there"
+            }
             Self::Tangled => "The path is ambiguous in too many places",
         }
     }

@@ -263,7 +263,7 @@ impl Table {
         let rest = path.strip_prefix(rule.prefix.as_str()).unwrap_or(path);
         let joined_slashes = rest.starts_with("//") || rest.starts_with("/\\");
         if joined_slashes && rule.strip && rule.base_path.is_empty() {
-            return Err(Ambiguous::LeavesPrefix);
+            return Err(Ambiguous::AnotherHost);
         }
         Ok(verdict)
     }

@@ -78,6 +78,8 @@ pub struct Accepted {
     pub consumed: &'static [&'static str],
     /// It is a whole WebSocket handshake, so that a switch is asked of the upstream, too.
     pub switches: bool,
+    /// It is a broken WebSocket handshake: the gateway answers it with this status, and the upstream gets nothing.
+    pub handshake_status: Option<u16>,
     /// Bytes behind this message: the next request.
     pub rest: &'static [u8],
 }
@@ -115,6 +117,7 @@ impl Row {
             keep_alive: true,
             consumed: &[],
             switches: false,
+            handshake_status: None,
             rest: b"",
         };
         Self::new(name, section, bytes, Verdict::Accept(accepted))
@@ -179,6 +182,13 @@ impl Row {
     const fn consumes(mut self, names: &'static [&'static str]) -> Self {
         if let Verdict::Accept(accepted) = &mut self.verdict {
             accepted.consumed = names;
+        }
+        self
+    }
+
+    const fn broken_handshake(mut self, status: u16) -> Self {
+        if let Verdict::Accept(accepted) = &mut self.verdict {
+            accepted.handshake_status = Some(status);
         }
         self
     }

@@ -1,11 +1,12 @@
 //! The order of checks, once. Not the checks themselves (they are rooms) and no I/O. Invariant: a [`Ticket`] exists only for a
 //! request that passed every check that applies to it, in this order; `forward` takes nothing else.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::handshake;
+use super::source::Source;
 use crate::config::Rules;
+use crate::cors;
 use crate::http1::{Name, Request};
 use crate::identity::{self, Identity};
 use crate::limit::{self, Claim, IpKey, OrgKey, Outcome, Permit, Verdict};
@@ -14,7 +15,6 @@ use crate::net::Clock;
 use crate::presence::{InFlight, Presence};
 use crate::reject::Reject;
 use crate::route::Match;
-use crate::{cors, forwarded};
 
 /// What a request costs; weights per route may come.
 const COST: u32 = 1;
@@ -126,7 +126,11 @@ impl From<limit::Refusal> for Refused {
 
 impl From<identity::Refusal> for Refused {
     fn from(refusal: identity::Refusal) -> Self {
-        let reject = Reject::unauthorized(refusal.message(), refusal.token_was_sent());
+        let reject = if refusal == identity::Refusal::Invalid(identity::Why::TooLong) {
+            Reject::token_too_large()
+        } else {
+            Reject::unauthorized(refusal.message(), refusal.token_was_sent())
+        };
         Self {
             auth: Some(auth_failure(refusal)),
             ..Self::from(reject)
@@ -167,11 +171,11 @@ pub struct Checks {
 /// The request goes no further, and this is its answer.
 pub fn admit<C: Clock>(
     request: &Request<'_, '_>,
-    client: IpAddr,
+    source: &Source<'_>,
     rules: &Rules,
     checks: &mut Checks,
 ) -> Result<Admitted, Refused> {
-    let ip = IpKey::from(client);
+    let ip = IpKey::from(source.account.client);
     let heard = checks.heard.take();
     let found = rules
         .routes
@@ -183,6 +187,13 @@ pub fn admit<C: Clock>(
         request.value(Name::AccessControlRequestMethod),
     ) {
         return Ok(Admitted::Preflight);
+    }
+    let is_exempt = matches!(found, Match::Own(own) if own.is_exempt());
+    if let Some(hosts) = &rules.allowed_hosts
+        && !is_exempt
+        && !hosts.allow(source.host)
+    {
+        return Err(Reject::wrong_host().into());
     }
     match found {
         Match::Own(own) if own.is_exempt() => Ok(Admitted::Own(None, None)),
@@ -339,20 +350,4 @@ fn identify<C: Clock>(
     let verifier = rules.verifier.as_ref();
     let verifier = verifier.ok_or(identity::Refusal::Invalid(identity::Why::Signature))?;
     checks.tokens.identify(verifier, token, C::unix_ms())
-}
-
-/// The client's address: DESIGN "Client IP".
-pub(super) fn client_address(
-    request: &Request<'_, '_>,
-    peer: IpAddr,
-    trust: &forwarded::Trust,
-) -> IpAddr {
-    let of = |name: Name| {
-        request
-            .fields
-            .iter()
-            .filter(move |field| field.kind == name)
-            .map(|field| field.value)
-    };
-    trust.client(peer, of(Name::XForwardedFor), of(Name::Forwarded))
 }

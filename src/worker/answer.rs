@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::connection::Client;
 use super::relay::{Body, discard};
 use super::shard::Shard;
+use super::source::Source;
 use crate::http1::write::{self, reason};
 use crate::mailbox::{Call, Caller, OWN_BODY_BYTES_MAX, OwnCall};
 use crate::metrics::{self, CloseReason};
@@ -38,15 +39,66 @@ pub(super) struct Facts {
     pub(super) head_request: bool,
     /// The client allows the connection to be used again.
     pub(super) keep_alive: bool,
-    /// Fields that every answer to this request carries, ready to be copied.
+    /// Fields that every answer to this request carries, ready to be copied; of a request that is forwarded, then the names that its client
+    /// used (`names`).
     pub(super) own: Buf,
+    /// Where these names stand.
+    pub(super) names: NamesUsed,
     /// A WebSocket handshake, until it is answered.
     pub(super) handshake: Option<Handshake>,
     /// For the access log; `None` when it is off.
     pub(super) draft: Option<Draft>,
 }
 
+/// What the client called the gateway, for the redirects of its answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct NamesUsed {
+    pub(super) https: bool,
+    /// End of the fields in `Facts::own`; 0: nothing stands behind them.
+    fields_end: usize,
+    /// End of the host, as services are told it; the request's own authority follows.
+    host_end: usize,
+}
+
 impl Facts {
+    /// Notes the names that the client used, behind all fields.
+    pub(super) fn note_names(&mut self, source: &Source<'_>, authority: &str) {
+        let https = source.https;
+        let fields_end = self.own.len();
+        self.own.out().extend_from_slice(source.host.as_bytes());
+        let host_end = self.own.len();
+        self.own.out().extend_from_slice(authority.as_bytes());
+        self.names = NamesUsed {
+            https,
+            fields_end,
+            host_end,
+        };
+    }
+
+    /// The host that services are told, and the request's authority, which they may be sent as `Host`.
+    pub(super) fn names_used(&self) -> (&str, &str) {
+        let own = self.own.filled();
+        let text = |range: std::ops::Range<usize>| {
+            let part = own.get(range).unwrap_or_default();
+            std::str::from_utf8(part).unwrap_or_default()
+        };
+        match self.names.fields_end {
+            0 => ("", ""),
+            fields_end => (
+                text(fields_end..self.names.host_end),
+                text(self.names.host_end..own.len()),
+            ),
+        }
+    }
+
+    fn fields(&self) -> &[u8] {
+        let own = self.own.filled();
+        match self.names.fields_end {
+            0 => own,
+            fields_end => own.get(..fields_end).unwrap_or(own),
+        }
+    }
+
     pub(super) fn micros(&self, now_ns: u64) -> u64 {
         now_ns.saturating_sub(self.started_ns) / 1_000
     }
@@ -60,7 +112,7 @@ impl Facts {
         let digit = |value: u64| b'0' + u8::try_from(value % 10).unwrap_or(0);
         out.extend_from_slice(&[digit(hundredths / 10), digit(hundredths)]);
         out.extend_from_slice(b"ms\r\n");
-        out.extend_from_slice(self.own.filled());
+        out.extend_from_slice(self.fields());
     }
 
     /// Notes a body that the client got, for the counters and the log.
@@ -269,6 +321,7 @@ pub(super) fn write_unasked<S: Stream>(reject: Reject, shard: &Shard<S>, out: &m
         head_request: false,
         keep_alive: false,
         own,
+        names: NamesUsed::default(),
         draft: None,
         handshake: None,
     };

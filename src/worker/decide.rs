@@ -2,9 +2,10 @@
 //! Invariant: nothing borrowed from the head outlives this step, so that the buffer can move on with the body.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
-use super::admit::{Admitted, Asking, Refused, Ticket, admit, client_address};
-use super::answer::{Answer, Content, Facts, OwnRequest};
+use super::admit::{Admitted, Asking, Refused, Ticket, admit};
+use super::answer::{Answer, Content, Facts, NamesUsed, OwnRequest};
 use super::connection::Client;
 use super::draft::Draft;
 use super::handshake::Handshake;
@@ -12,9 +13,12 @@ use super::heads;
 use super::proxy_hint;
 use super::relay::{Body, Cut};
 use super::shard::Shard;
+use super::source::Source;
 use super::upload::begin;
 use crate::config::Snapshot;
+use crate::forwarded::Contradiction;
 use crate::http1::{self, Method, Name, Request, RequestBody, Scratch};
+use crate::limit::IpKey;
 use crate::mailbox::Caller;
 use crate::metrics::{self, LimitOutcome, LimitPolicy};
 use crate::net::{Buf, Reader, Stream};
@@ -36,6 +40,8 @@ pub(super) struct Exchange {
     pub(super) ticket: Ticket,
     /// The head as it is sent upstream, and the first bytes of the body.
     pub(super) out: Buf,
+    /// Where the value of `Host` stands in it.
+    pub(super) host: Range<usize>,
     pub(super) facts: Facts,
     /// What is left of the request's body.
     pub(super) body: Body,
@@ -82,10 +88,23 @@ pub(super) fn decide_from<S: Stream>(
         Ok(request) => {
             let early = client.inbox.len() > length;
             proxy_hint::look(&request, client.peer, &snapshot, shard);
-            let address = client_address(&request, client.peer, &snapshot.rules.trust);
-            let facts = facts(&request, address, early, started_ns, &snapshot, shard);
-            let from = (client.peer, address, client.reader.proved());
-            judge(&request, from, facts, &snapshot, shard)
+            let rules = &snapshot.rules;
+            let found = Source::of(&request, client.peer, rules);
+            let source = match &found {
+                Ok(source) => *source,
+                Err(_) => Source::of_peer(&request, client.peer, rules),
+            };
+            let facts = facts(&request, &source, early, started_ns, &snapshot, shard);
+            match found {
+                Ok(_) => judge(
+                    &request,
+                    (&source, client.reader.proved()),
+                    facts,
+                    &snapshot,
+                    shard,
+                ),
+                Err(contradiction) => contradicted(&request, contradiction, facts, &source, shard),
+            }
         }
         Err(fault) => {
             let reject = Reject::malformed(fault.status(), fault.message());
@@ -149,6 +168,7 @@ fn unreadable<S: Stream>(
         head_request: false,
         keep_alive: false,
         own,
+        names: NamesUsed::default(),
         handshake: None,
         draft,
     };
@@ -156,15 +176,36 @@ fn unreadable<S: Stream>(
     answer(facts, Content::Reject(reject), pending, false)
 }
 
+/// Two accounts of one client: nobody is believed, and the peer pays for it.
+fn contradicted<S: Stream>(
+    request: &Request<'_, '_>,
+    contradiction: Contradiction,
+    facts: Facts,
+    source: &Source<'_>,
+    shard: &Shard<S>,
+) -> Decision {
+    let snapshot = shard.snapshot();
+    let body = Body::of_request(request.body, snapshot.rules.config.bounds.body_bytes_max);
+    let withheld = request.expect_continue && !body.is_done();
+    let mut checks = shard.checks.borrow_mut();
+    checks
+        .limits
+        .charge_ip(IpKey::from(source.peer), 1, &S::now_ns);
+    shard.post_letters(&mut checks.limits);
+    let reject = Reject::ambiguous(contradiction.message());
+    answer(facts, Content::Reject(reject), body, withheld)
+}
+
 fn judge<S: Stream>(
     request: &Request<'_, '_>,
-    (peer, address, proved): (IpAddr, IpAddr, Option<&Proved>),
+    (source, proved): (&Source<'_>, Option<&Proved>),
     mut facts: Facts,
     snapshot: &Snapshot,
     shard: &Shard<S>,
 ) -> Decision {
     let rules = &snapshot.rules;
-    let body = Body::of_request(request.body, rules.config.bounds.body_bytes_max);
+    let mut body = Body::of_request(request.body, rules.config.bounds.body_bytes_max);
+    body.drop_trailers(&rules.drop_fields);
     let withheld = request.expect_continue && !body.is_done();
     if let (RequestBody::Length(length), Some(max)) =
         (request.body, rules.config.bounds.body_bytes_max)
@@ -175,33 +216,19 @@ fn judge<S: Stream>(
     let (judged, blocked) = {
         let mut checks = shard.checks.borrow_mut();
         let cached = checks.limits.counters().cached_refusal;
-        let judged = admit::<S>(request, address, rules, &mut checks);
+        let judged = admit::<S>(request, source, rules, &mut checks);
         shard.post_letters(&mut checks.limits);
         (judged, checks.limits.counters().cached_refusal > cached)
     };
     shard.count_verdict(&judged, blocked);
     match judged {
-        Ok(Admitted::Forward(ticket)) => {
-            facts.route = metrics::ROUTE_RULES + ticket.route();
-            if let Some(draft) = &mut facts.draft {
-                draft.identify(ticket.identity());
-            }
-            ticket.permit().write_fields(facts.own.out());
-            let mut out = shard.buffers.small();
-            let lines = (heads::first_line(&facts.own), proved);
-            heads::write_request(request, &ticket, peer, lines, snapshot, out.out());
-            let idempotent =
-                !matches!(request.method, Method::Post | Method::Patch | Method::Other);
-            let exchange = Exchange {
-                ticket,
-                out,
-                facts,
-                body,
-                idempotent,
-                withheld,
-            };
-            Decision::Forward(exchange)
-        }
+        Ok(Admitted::Forward(ticket)) => forwarded(
+            request,
+            (source, proved),
+            ticket,
+            (facts, body, withheld),
+            shard,
+        ),
         Ok(Admitted::Own(identity, permit)) => {
             facts.route = metrics::ROUTE_OWN;
             if let Some(draft) = &mut facts.draft {
@@ -211,7 +238,7 @@ fn judge<S: Stream>(
                 permit.write_fields(facts.own.out());
             }
             let caller = Caller {
-                address,
+                address: source.account.client,
                 identity,
                 public: true,
             };
@@ -234,6 +261,40 @@ fn judge<S: Stream>(
             answer(facts, Content::Reject(reject), body, withheld)
         }
     }
+}
+
+/// An admitted request as it goes to its service; a handshake that is none goes nowhere.
+fn forwarded<S: Stream>(
+    request: &Request<'_, '_>,
+    (source, proved): (&Source<'_>, Option<&Proved>),
+    ticket: Ticket,
+    (mut facts, body, withheld): (Facts, Body, bool),
+    shard: &Shard<S>,
+) -> Decision {
+    let snapshot = shard.snapshot();
+    facts.route = metrics::ROUTE_RULES + ticket.route();
+    if let Some(draft) = &mut facts.draft {
+        draft.identify(ticket.identity());
+    }
+    ticket.permit().write_fields(facts.own.out());
+    if let Some(fault) = request.handshake_fault {
+        let reject = Reject::malformed(fault.status(), fault.message());
+        return answer(facts, Content::Reject(reject), body, withheld);
+    }
+    let mut out = shard.buffers.small();
+    let lines = (heads::first_line(&facts.own), proved);
+    let host = heads::write_request(request, &ticket, source, lines, &snapshot, out.out());
+    facts.note_names(source, request.authority);
+    let idempotent = !matches!(request.method, Method::Post | Method::Patch | Method::Other);
+    Decision::Forward(Exchange {
+        ticket,
+        out,
+        host,
+        facts,
+        body,
+        idempotent,
+        withheld,
+    })
 }
 
 /// Nothing is kept of a request that is judged again but when it came.
@@ -288,7 +349,7 @@ fn own(
 /// What is kept of a request until its end; `early`: bytes came with its head that are not its body.
 fn facts<S: Stream>(
     request: &Request<'_, '_>,
-    address: IpAddr,
+    source: &Source<'_>,
     early: bool,
     started_ns: u64,
     snapshot: &Snapshot,
@@ -310,7 +371,7 @@ fn facts<S: Stream>(
             method,
             request.path.as_bytes(),
             id,
-            address,
+            source.account.client,
         )
     });
     Facts {
@@ -322,6 +383,7 @@ fn facts<S: Stream>(
         // What a client says before its 101 is meant for a tunnel: it is never read as a request.
         keep_alive: request.keep_alive && !(early && handshake.is_some()),
         own,
+        names: NamesUsed::default(),
         handshake,
         draft,
     }

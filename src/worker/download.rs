@@ -1,6 +1,8 @@
 //! The way of an answer: read its head, write the client's, move its body down. Not the request's way (`forward`, `upload`).
 //! Invariants: nothing reaches the client before a whole head was read and found good; an answer that breaks off ends visibly broken.
 
+use std::net::SocketAddr;
+
 use super::answer::{Facts, client_broke};
 use super::endpoints::Asked;
 use super::failure::Failure;
@@ -60,7 +62,14 @@ pub(super) async fn download<S: Stream>(
         out: shard.buffers.small(),
     };
     pipe.inbox.leave_room(HEAD_ROOM);
-    let (head, mut pipe) = read_head::<S>((from, to, early), facts, progress, pipe, shard).await;
+    let (head, mut pipe) = read_head::<S>(
+        (from, to, early),
+        facts,
+        (progress, asked.address),
+        pipe,
+        shard,
+    )
+    .await;
     progress.answered.set(true);
     // From here on the connection to the client is the answer's: a 100 of ours would stand in its middle.
     progress.told.set(true);
@@ -82,7 +91,7 @@ pub(super) async fn download<S: Stream>(
 async fn read_head<S: Stream>(
     io: Answering<'_, S>,
     facts: &Facts,
-    progress: &Progress,
+    (progress, address): (&Progress, SocketAddr),
     mut pipe: Pipe,
     shard: &Shard<S>,
 ) -> (Result<ResponseHead, Failure>, Pipe) {
@@ -102,7 +111,8 @@ async fn read_head<S: Stream>(
         if let Some(length) = length {
             let out = pipe.out.out();
             let closing = shard.is_draining() || early.is_some_and(|client| !client.is_quiet());
-            match heads::write_response(&mut pipe.inbox, length, facts, closing, shard, out) {
+            let read = (&mut pipe.inbox, length, address);
+            match heads::write_response(read, facts, closing, shard, out) {
                 Err(fault) => return (Err(Failure::Malformed(fault)), pipe),
                 Ok(Head::Final(head)) => return (Ok(head), pipe),
                 Ok(Head::Continue) => progress.told.set(true),

@@ -156,7 +156,7 @@ impl Failure {
     /// What an operator may know and a client need not.
     pub(super) fn detail(self) -> &'static str {
         if let Self::Malformed(fault) = self {
-            fault.message()
+            fault.message_of_answer()
         } else {
             ""
         }

@@ -3,6 +3,7 @@
 //! twice; an upstream connection goes back to the pool only after a complete answer with nothing unread; once the client's
 //! head is out, a failure shows as a broken message and never as a complete one.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 
 use super::answer::Done;
@@ -61,6 +62,7 @@ pub(super) async fn forward<S: Stream>(
             address: upstream.address,
             pass,
         };
+        address_to(&mut exchange, upstream.address, shard);
         client.writer.tie(&upstream.reader);
         let (body_begun, begun_bytes) = (exchange.body.moved(), exchange.out.len());
         let ended = attempt(client, &mut upstream, &mut exchange, asked, shard).await;
@@ -104,6 +106,20 @@ pub(super) async fn forward<S: Stream>(
                 });
             }
         }
+    }
+}
+
+/// Names the endpoint that is asked in `Host`, where a service's endpoints have names of their own.
+fn address_to<S: Stream>(exchange: &mut Exchange, address: SocketAddr, shard: &Shard<S>) {
+    let snapshot = shard.snapshot();
+    let service = exchange.ticket.service();
+    let Some(endpoint) = snapshot.endpoint_of_several(service, address) else {
+        return;
+    };
+    let name = endpoint.authority.as_bytes();
+    let known = exchange.out.filled().get(exchange.host.clone());
+    if known != Some(name) && exchange.out.replace(exchange.host.clone(), name) {
+        exchange.host.end = exchange.host.start + name.len();
     }
 }
 

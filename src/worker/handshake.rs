@@ -2,8 +2,11 @@
 //! client. Not its parsing (`http1`) and not what follows the 101 (`tunnel`). Invariant: a token that came as a subprotocol is
 //! seen by nobody behind the gateway.
 
+use std::net::SocketAddr;
+
 use super::answer::Facts;
 use super::heads;
+use super::references::{self, References};
 use super::shard::Shard;
 use crate::http1::websocket::KEY_BYTES;
 use crate::http1::{Name, Request, Response, write};
@@ -74,14 +77,18 @@ pub(super) fn write_asked(request: &Request<'_, '_>, out: &mut Vec<u8>) {
 pub(super) fn write_switch<S: Stream>(
     response: &Response<'_, '_>,
     handshake: Handshake,
-    facts: &Facts,
+    (facts, from): (&Facts, SocketAddr),
     shard: &Shard<S>,
     out: &mut Vec<u8>,
 ) {
     write::status_line(out, response.status, response.reason);
+    let references = References::default();
     write::copy_fields(out, response.head, response.fields, |field| {
-        !field.hop && heads::relays(field.kind)
+        !field.hop && heads::relays(field.kind) && !references.take(field.kind)
     });
+    if references.found() {
+        references::write(response, (facts, from), shard, out);
+    }
     out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
     let chosen = |name: Name| response.fields.iter().any(|field| field.kind == name);
     // A browser that offered subprotocols fails where none is chosen.

@@ -1,16 +1,21 @@
 //! Heads that the gateway writes: the request as the service gets it, the response as the client gets it. Not the parsing.
 //! Invariant: what is sent is written from parsed parts, with one framing, one `Host`, and our own fields exactly once.
 
-use std::net::IpAddr;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::ops::Range;
 
 use super::admit::Ticket;
 use super::answer::Facts;
 use super::handshake;
+use super::references::{self, References};
 use super::relay::Body;
 use super::shard::Shard;
-use crate::config::Snapshot;
-use crate::http1::{self, Fault, Field, Name, Request, ResponseBody, Scratch, write};
+use super::source::{Source, said};
+use crate::config::{Service, Snapshot};
+use crate::http1::{self, Fault, Field, FieldSet, Name, Request, ResponseBody, Scratch, write};
 use crate::net::{Buf, Stream};
+use crate::route::Rule;
 use crate::tls::Proved;
 
 /// `X-Request-ID: `, the prefix of every own block.
@@ -51,29 +56,31 @@ pub(super) fn first_line(own: &Buf) -> &[u8] {
 }
 
 /// The request's head for its service: DESIGN "Identity", HTTP.md "hop-by-hop". `id_line` is the line of its identifier,
-/// `proved` the certificate that the client has proved to own (RFC 9440). Values only, and public, so that a fuzzer can read what a worker would send.
+/// `proved` the certificate that the client has proved to own (RFC 9440). Gives the place of `Host`'s value, whose endpoint is chosen later.
+/// Values only, and public, so that a fuzzer can read what a worker would send.
 pub fn write_request(
     request: &Request<'_, '_>,
     ticket: &Ticket,
-    peer: IpAddr,
+    source: &Source<'_>,
     (id_line, proved): (&[u8], Option<&Proved>),
     snapshot: &Snapshot,
     out: &mut Vec<u8>,
-) {
+) -> Range<usize> {
     let rules = &snapshot.rules;
-    let Some(service) = rules.config.services.get(ticket.service()) else {
-        return;
-    };
-    let Some(rule) = rules.routes.rule(ticket.route()) else {
-        return;
+    let service = rules.config.services.get(ticket.service());
+    let (Some(service), Some(rule)) = (service, rules.routes.rule(ticket.route())) else {
+        return 0..0;
     };
     let (base, rest) = rule.upstream_target_parts(request.target);
     write::request_line(out, request.method_text, &[base], rest);
-    write::field(out, "Host", service.authority().as_bytes());
-    let trusted = rules.trust.covers(peer);
+    let host = longest_host(service, request.authority);
+    let host_start = out.len() + "Host: ".len();
+    write::field(out, "Host", host.as_bytes());
     let tokens = handshake::carries_token(request);
+    let trusted = source.account.trusted;
     write::copy_fields(out, request.head, request.fields, |field| {
-        passes(field, trusted) && !(tokens && field.kind == Name::SecWebSocketProtocol)
+        passes(field, trusted, &rules.drop_fields)
+            && !(tokens && field.kind == Name::SecWebSocketProtocol)
     });
     if request.upgrade_websocket {
         handshake::write_asked(request, out);
@@ -83,7 +90,7 @@ pub fn write_request(
     if let Some(identity) = ticket.identity() {
         out.extend_from_slice(identity.upstream_fields());
     }
-    write_forwarding(request, ticket, peer, trusted, snapshot, out);
+    write_forwarding(request, rule, source, out);
     if let Some(proved) = proved {
         for part in ["Client-Cert: :", &proved.certificate, ":\r\n"] {
             out.extend_from_slice(part.as_bytes());
@@ -93,13 +100,23 @@ pub fn write_request(
         }
     }
     out.extend_from_slice(id_line);
-    write::request_body_framing(out, request.body);
+    if !request.upgrade_websocket {
+        write::request_body_framing(out, request.body);
+    }
     out.extend_from_slice(b"\r\n");
+    host_start..host_start + host.len()
+}
+
+/// The longest `Host` that any endpoint of the service is sent: another one then takes no more room than it.
+fn longest_host<'a>(service: &'a Service, client: &'a str) -> &'a str {
+    let hosts = service.endpoints.iter();
+    let hosts = hosts.map(|endpoint| service.host_for(endpoint, client));
+    hosts.max_by_key(|host| host.len()).unwrap_or_default()
 }
 
 /// Which of the client's fields reach a service. Identity is ours to say; forwarding fields are believed from trusted
-/// proxies only.
-fn passes(field: &Field<'_>, trusted: bool) -> bool {
+/// proxies only, and the account that they give is written anew.
+fn passes(field: &Field<'_>, trusted: bool, dropped: &FieldSet) -> bool {
     let ours = matches!(
         field.kind,
         Name::Host
@@ -111,52 +128,43 @@ fn passes(field: &Field<'_>, trusted: bool) -> bool {
             | Name::XRequestId
             | Name::XForwardedFor
             | Name::XForwardedPrefix
+            | Name::Forwarded
+            | Name::XRealIp
             | Name::ClientCert
     );
     let forwarding = matches!(
         field.kind,
-        Name::XForwardedProto
-            | Name::XForwardedHost
-            | Name::XForwardedOther
-            | Name::Forwarded
-            | Name::XRealIp
-            | Name::TrueClientIp
+        Name::XForwardedProto | Name::XForwardedHost | Name::XForwardedOther
     );
-    !field.hop && !ours && (trusted || !forwarding)
+    !field.hop && !ours && (trusted || !(forwarding || dropped.contains(field.name)))
 }
 
 fn write_forwarding(
     request: &Request<'_, '_>,
-    ticket: &Ticket,
-    peer: IpAddr,
-    trusted: bool,
-    snapshot: &Snapshot,
+    rule: &Rule,
+    source: &Source<'_>,
     out: &mut Vec<u8>,
 ) {
-    let rules = &snapshot.rules;
+    let trusted = source.account.trusted;
     let has = |name: Name| trusted && request.fields.iter().any(|f| f.kind == name && !f.hop);
-    let inbound = request
-        .fields
-        .iter()
-        .filter(|field| field.kind == Name::XForwardedFor);
     out.extend_from_slice(b"X-Forwarded-For: ");
-    rules
-        .trust
-        .chain(peer, inbound.map(|field| field.value), out);
+    source.account.write_chain(source.peer, &said(request), out);
     out.extend_from_slice(b"\r\n");
     if !has(Name::XForwardedProto) {
-        let secure = rules.config.tls.is_some();
-        write::field(
-            out,
-            "X-Forwarded-Proto",
-            if secure { b"https" } else { b"http" },
-        );
+        let scheme: &[u8] = if source.https { b"https" } else { b"http" };
+        write::field(out, "X-Forwarded-Proto", scheme);
     }
-    if !has(Name::XForwardedHost) && !request.authority.is_empty() {
-        write::field(out, "X-Forwarded-Host", request.authority.as_bytes());
+    if !has(Name::XForwardedHost) && !source.host.is_empty() {
+        write::field(out, "X-Forwarded-Host", source.host.as_bytes());
+    }
+    // A service that goes by it gets the account that everybody else gets.
+    if has(Name::XRealIp) {
+        out.extend_from_slice(b"X-Real-IP: ");
+        // Writing to a `Vec` cannot fail.
+        let _ = write!(out, "{}\r\n", source.account.client);
     }
     // The service sees paths without the prefix: this tells it under which name the client knows them.
-    if let Some(rule) = rules.routes.rule(ticket.route()).filter(|rule| rule.strip) {
+    if rule.strip {
         write::field(out, "X-Forwarded-Prefix", rule.prefix.as_bytes());
     }
 }
@@ -197,10 +205,9 @@ pub(super) enum Head {
     Final(ResponseHead),
 }
 
-/// Reads the response head in front of `inbox` and writes the client's into `out`.
+/// Reads the response head in front of `inbox`, which the endpoint at `from` sent, and writes the client's into `out`.
 pub(super) fn write_response<S: Stream>(
-    inbox: &mut Buf,
-    length: usize,
+    (inbox, length, from): (&mut Buf, usize, SocketAddr),
     facts: &Facts,
     closing: bool,
     shard: &Shard<S>,
@@ -213,7 +220,7 @@ pub(super) fn write_response<S: Stream>(
         Some(asked) => http1::parse_handshake_response(bytes, &mut scratch, &asked.key)?,
     };
     if let (101, Some(asked)) = (response.status, facts.handshake) {
-        handshake::write_switch(&response, asked, facts, shard, out);
+        handshake::write_switch(&response, asked, (facts, from), shard, out);
         let head = ResponseHead {
             status: 101,
             body: Body::of_response(ResponseBody::None, facts.minor),
@@ -243,9 +250,13 @@ pub(super) fn write_response<S: Stream>(
     let keep = facts.keep_alive && !closing && !ends_with_close;
     let snapshot = shard.snapshot();
     write::status_line(out, response.status, response.reason);
+    let references = References::default();
     write::copy_fields(out, response.head, response.fields, |field| {
-        !field.hop && relays(field.kind)
+        !field.hop && relays(field.kind) && !references.take(field.kind)
     });
+    if references.found() {
+        references::write(&response, (facts, from), shard, out);
+    }
     let vary = response
         .fields
         .iter()

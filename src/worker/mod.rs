@@ -19,10 +19,12 @@ mod lot;
 mod preamble;
 mod progress;
 mod proxy_hint;
+mod references;
 mod relay;
 mod shard;
 #[cfg(test)]
 pub(crate) mod simulated;
+mod source;
 mod tunnel;
 mod tunnels;
 mod upload;
@@ -39,6 +41,7 @@ use shard::{Shard, TICK_MS};
 pub use admit::{Admitted, Asking, Checks, Heard, Refused, Ticket, admit};
 pub use heads::write_request;
 pub use shard::Setup;
+pub use source::Source;
 
 use crate::metrics::{self, CloseReason};
 use crate::net::{

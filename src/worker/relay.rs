@@ -2,9 +2,11 @@
 //! is written on as it comes and never gathered; the next piece is read only when the last one is written (back-pressure); a
 //! body that breaks is never ended as if it were whole.
 
+use std::sync::Arc;
+
 use super::shard::Deadlines;
 use crate::http1::chunked::{write_chunk_head, write_last};
-use crate::http1::{Decoder, Fault, RequestBody, ResponseBody, Step};
+use crate::http1::{Decoder, Fault, FieldSet, RequestBody, ResponseBody, Step};
 use crate::net::{Broken, Buf, Pool, Reader, Writer};
 
 /// Room that a chunk's frame needs beside its data: 16 hex digits and two line ends.
@@ -68,6 +70,13 @@ impl Body {
             moved: 0,
             bytes_max: bytes_max.unwrap_or(u64::MAX),
             is_response: false,
+        }
+    }
+
+    /// Trailers of these names do not go on.
+    pub(super) fn drop_trailers(&mut self, names: &Arc<FieldSet>) {
+        if let Coming::Chunked(decoder) = &mut self.coming {
+            decoder.drop_trailers(names);
         }
     }
 

@@ -32,7 +32,7 @@ pub(crate) const RULES: [(&str, Rule); 13] = [
 
 const LINES_MAX: usize = 500;
 const STORY_LINES_MAX: usize = 60;
-const PURE: [&str; 12] = [
+const PURE: [&str; 13] = [
     "http1",
     "identity",
     "limit",
@@ -45,6 +45,7 @@ const PURE: [&str; 12] = [
     "presence",
     "proxy_protocol",
     "reject",
+    "rewrite",
 ];
 const BANNED_NAMES: [&str; 8] = [
     "util", "utils", "helper", "helpers", "common", "manager", "managers", "misc",

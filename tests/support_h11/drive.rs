@@ -24,6 +24,8 @@ pub struct Message {
     pub keep_alive: bool,
     /// A whole WebSocket handshake.
     pub switches: bool,
+    /// The status for a WebSocket handshake that is broken.
+    pub handshake_status: Option<u16>,
     pub interim: usize,
     pub rest: Vec<u8>,
 }
@@ -109,6 +111,7 @@ pub fn request(bytes: &[u8], cuts: Vec<usize>) -> Read {
                 trailers: Vec::new(),
                 keep_alive: request.keep_alive,
                 switches: request.upgrade_websocket,
+                handshake_status: request.handshake_fault.map(Fault::status),
                 interim: 0,
                 rest: Vec::new(),
             };
@@ -159,6 +162,7 @@ pub fn response(bytes: &[u8], cuts: Vec<usize>, to_head: bool) -> Read {
             trailers: Vec::new(),
             keep_alive: response.keep_alive,
             switches: false,
+            handshake_status: None,
             interim,
             rest: Vec::new(),
         };

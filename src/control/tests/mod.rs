@@ -48,6 +48,7 @@ pub(super) fn service(host: &str, port: u16) -> Service {
             authority: format!("{host}:{port}"),
         }],
         base_path: String::new(),
+        host: crate::config::HostSent::Service,
         health_path: "/health".to_owned(),
         response_timeout: Duration::from_secs(30),
     }
@@ -102,6 +103,8 @@ pub(super) fn config(services: Vec<Service>) -> Config {
         cors_origins: vec![],
         public_paths: vec![],
         trusted_proxies: vec![],
+        allowed_hosts: None,
+        drop_fields: Vec::new(),
         proxy_protocol: false,
         health_details: true,
         log: Log {

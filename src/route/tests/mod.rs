@@ -233,8 +233,8 @@ fn tricks() {
         ("/rate-limit%2finfo", DIFFERS),
         ("/admin/rate-limit/reset%00", DIFFERS),
         // A whole target that names a host for some.
-        ("/bare//evil.example/x", Refused(Ambiguous::LeavesPrefix)),
-        ("/bare/\\evil.example/x", Refused(Ambiguous::LeavesPrefix)),
+        ("/bare//evil.example/x", Refused(Ambiguous::AnotherHost)),
+        ("/bare/\\evil.example/x", Refused(Ambiguous::AnotherHost)),
         ("/bare/x//y", Token(4)),
         // Not worth reading.
         ("/api/v1/%", Refused(Ambiguous::BadEscape)),
