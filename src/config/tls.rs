@@ -3,7 +3,7 @@
 
 use super::parse;
 use super::reader::Reader;
-use crate::tls::{self, ClientAuth, Files};
+use crate::tls::{self, ClientAuth, Files, ServiceFiles};
 
 /// The edge: `Some(None)` when clients speak plain HTTP.
 pub(super) fn edge(reader: &mut Reader) -> Option<Option<Files>> {
@@ -67,14 +67,31 @@ pub(super) fn edge(reader: &mut Reader) -> Option<Option<Files>> {
     }
 }
 
-/// The authorities of https services.
-pub(super) fn upstream_ca(reader: &mut Reader) -> Option<Option<String>> {
-    let file = reader.read_optional("UPSTREAM_CA", |text| Ok(text.to_owned()))?;
-    if let Some(file) = &file
-        && let Err(trouble) = tls::authorities(Some(file), reader.settled.read)
-    {
+/// What https services are spoken to with.
+pub(super) fn service_files(reader: &mut Reader) -> Option<ServiceFiles> {
+    let mut file = |variable| reader.read_optional(variable, |text| Ok(text.to_owned()));
+    let (ca, certificate, key) = (
+        file("UPSTREAM_CA"),
+        file("UPSTREAM_CERT"),
+        file("UPSTREAM_KEY"),
+    );
+    let (ca, certificate, key) = (ca?, certificate?, key?);
+    let own = match (certificate, key) {
+        (None, None) => None,
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (Some(_), None) => {
+            reader.complain("UPSTREAM_KEY", "must name the key of UPSTREAM_CERT");
+            return None;
+        }
+        (None, Some(_)) => {
+            reader.complain("UPSTREAM_CERT", "must name the certificate of UPSTREAM_KEY");
+            return None;
+        }
+    };
+    let files = ServiceFiles { ca, own };
+    let troubles = files.troubles(reader.settled.read);
+    for trouble in &troubles {
         reader.complain(trouble.setting, &trouble.what);
-        return None;
     }
-    Some(file)
+    troubles.is_empty().then_some(files)
 }

@@ -15,6 +15,7 @@ use super::lease::lease;
 use super::progress::Progress;
 use super::relay::{Cut, Pace};
 use super::shard::Shard;
+use super::tls_handshake::service_failed;
 use super::tunnel::Tunnel;
 use super::upload::{make_way, upload};
 use super::upstream::Upstream;
@@ -65,9 +66,12 @@ pub(super) async fn forward<S: Stream>(
         let (body_begun, begun_bytes) = (exchange.body.moved(), exchange.out.len());
         let ended = attempt(client, &mut upstream, &mut exchange, asked, shard).await;
         client.writer.untie();
-        if let Some(why) = upstream.reader.fault() {
-            let address = upstream.address;
-            tracing::warn!(%address, why, "a service's TLS connection failed");
+        if let Some(error) = upstream.reader.fault() {
+            let snapshot = shard.snapshot();
+            if let Some(secure) = snapshot.secure(service, upstream.address) {
+                let at = (upstream.address, secure);
+                service_failed(at, &error, "a service's TLS connection failed", shard);
+            }
         }
         match ended {
             Ended::Answered(mut answered) => {

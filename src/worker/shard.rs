@@ -91,8 +91,6 @@ pub(super) struct Shard<S: Stream> {
     date: RefCell<String>,
     ids: Cell<u64>,
     heap_looked_ms: Cell<u64>,
-    /// When a PROXY protocol header was last complained about.
-    pub(super) header_told_ms: Cell<Option<u64>>,
 }
 
 impl<S: Stream> Shard<S> {
@@ -131,7 +129,6 @@ impl<S: Stream> Shard<S> {
             date: RefCell::new(String::new()),
             ids: Cell::new(random_seed::<S>()),
             heap_looked_ms: Cell::new(0),
-            header_told_ms: Cell::new(None),
             setup,
         };
         shard.tick();
@@ -344,6 +341,9 @@ impl<S: Stream> Shard<S> {
             self.endpoints.update(&newest);
             self.current.replace(Rc::new(Snapshot::clone(&newest)));
             self.source.replace(newest);
+        }
+        if let Some(services) = &self.current.borrow().rules.services_tls {
+            self.upstreams.renew(services.generation());
         }
     }
 }
