@@ -20,6 +20,9 @@ const TOLD_MS: u64 = 1_000;
 static TOLD: [SharedThrottle; Cause::COUNT] =
     [const { SharedThrottle::new(TOLD_MS) }; Cause::COUNT];
 
+/// Connections that ended with their client's certificate.
+static ENDED_TOLD: SharedThrottle = SharedThrottle::new(TOLD_MS);
+
 /// Told to a client that speaks plain HTTP where TLS is spoken.
 const PLAIN_HTTP: &str = "This port speaks HTTPS, and the request came as plain HTTP: use https://";
 
@@ -77,24 +80,24 @@ async fn answer_plainly<S: Stream>(client: &mut Client<S>, head: bool, shard: &S
 /// One line of those that are due.
 fn client_failed<S: Stream>(peer: IpAddr, why: &Unshaken, shard: &Shard<S>) {
     let cause = why.cause();
-    if let Some(left_out) = client_line_due(cause, shard) {
-        let hint = cause.of_client();
+    let told = TOLD.get(cause as usize);
+    if let Some(left_out) = told.and_then(|told| told.pass(shard.deadlines.now_ms())) {
+        let (hint, left_out) = (cause.of_client(), counted(left_out));
         tracing::info!(%peer, %why, hint, left_out, "a TLS handshake failed");
     }
 }
 
-/// `Some`: a line about this kind of failure of a client is due; and how many were left out, if any.
-fn client_line_due<S: Stream>(cause: Cause, shard: &Shard<S>) -> Option<Option<u64>> {
-    let left_out = TOLD.get(cause as usize)?.pass(shard.deadlines.now_ms())?;
-    Some((left_out > 0).then_some(left_out))
-}
-
 /// A client's certificate has ended while its connection stood.
 pub(super) fn certificate_ended<S: Stream>(peer: IpAddr, shard: &Shard<S>) {
-    if let Some(left_out) = client_line_due(Cause::Expired, shard) {
-        let hint = Cause::Expired.of_client();
+    if let Some(left_out) = ENDED_TOLD.pass(shard.deadlines.now_ms()) {
+        let (hint, left_out) = (Cause::Expired.of_client(), counted(left_out));
         tracing::info!(%peer, hint, left_out, "a connection ended with its client's certificate");
     }
+}
+
+/// Lines that were left out, as a field: none where there are none.
+fn counted(left_out: u64) -> Option<u64> {
+    (left_out > 0).then_some(left_out)
 }
 
 /// TLS with a service failed, in its handshake or later (`what`).
@@ -105,8 +108,7 @@ pub(super) fn service_failed<S: Stream>(
     shard: &Shard<S>,
 ) {
     if let Some(left_out) = secure.is_told(error.cause, shard.deadlines.now_ms()) {
-        let hint = error.cause.of_service();
-        let left_out = (left_out > 0).then_some(left_out);
+        let (hint, left_out) = (error.cause.of_service(), counted(left_out));
         tracing::warn!(%address, why = %error, hint, left_out, "{what}");
     }
 }

@@ -39,12 +39,21 @@ pub struct Issued {
 
 impl Authority {
     pub fn new() -> Self {
+        Self::of(IsCa::Ca(BasicConstraints::Unconstrained))
+    }
+
+    /// One whose certificate says that it is none, and which issues all the same.
+    pub fn leaf() -> Self {
+        Self::of(IsCa::ExplicitNoCa)
+    }
+
+    fn of(is_ca: IsCa) -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         // A certificate whose subject is its issuer's is self-signed to openssl; and each has a name of its own, as in life.
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("authority {}", COUNT.fetch_add(1, Relaxed));
         params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.is_ca = is_ca;
         let key = KeyPair::generate().expect("a key");
         Self(CertifiedIssuer::self_signed(params, key).expect("an authority"))
     }
@@ -122,7 +131,8 @@ fn roots(authority: &Authority) -> RootCertStore {
     roots
 }
 
-fn pair(own: &Issued) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+/// The certificate and its key as rustls takes them.
+pub fn pair(own: &Issued) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
     let chain = vec![CertificateDer::from_pem_slice(own.cert.as_bytes()).expect("PEM")];
     let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).expect("PEM");
     (chain, key)
