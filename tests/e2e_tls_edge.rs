@@ -153,6 +153,44 @@ fn a_flood_of_failed_handshakes_is_a_few_lines_with_a_count() {
 }
 
 #[test]
+fn an_unfinished_hello_holds_little_more_than_its_bytes() {
+    const COUNT: u64 = 500;
+    const BYTES: usize = 12_000;
+    let (up, ca) = (upstream(), Authority::new());
+    let gw = plan(&up, &ca.issue(&["localhost"])).start();
+    assert!(
+        Secure::to(gw.port, "localhost", &config(&ca, None))
+            .ask(GET)
+            .contains("200 OK")
+    );
+    // A record and a ClientHello of 12,200 bytes, as long as any may be.
+    let mut hello = vec![7; BYTES];
+    hello[..9].copy_from_slice(&[22, 3, 1, 0x2f, 0xa8, 1, 0, 0x2f, 0xa4]);
+    let before = gw.rss_kib();
+    let held: Vec<TcpStream> = (0..COUNT)
+        .map(|_| {
+            let mut socket = TcpStream::connect(("127.0.0.1", gw.port)).unwrap();
+            socket.write_all(&hello).unwrap();
+            socket
+        })
+        .collect();
+    until("their bytes to be held", || {
+        gw.rss_kib() >= before + COUNT * 11
+    });
+    support::pause(std::time::Duration::from_millis(200));
+    let each = (gw.rss_kib() - before) / COUNT;
+    assert!(each <= 20, "{each} KiB each");
+    // A longer one is refused when it says so.
+    hello[6..9].copy_from_slice(&[0, 0x30, 0]);
+    let mut longer = TcpStream::connect(("127.0.0.1", gw.port)).unwrap();
+    longer.write_all(&hello).unwrap();
+    let mut answer = Vec::new();
+    longer.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer, [21, 3, 3, 0, 2, 2, 50]);
+    drop(held);
+}
+
+#[test]
 fn a_client_that_wants_to_negotiate_again_ends_its_own_connection() {
     let (up, ca) = (upstream(), Authority::new());
     let gw = plan(&up, &ca.issue(&["localhost"])).start();

@@ -225,7 +225,7 @@ fn whatever_is_wrong_with_our_certificate_stops_the_start() {
     check(Some("one.crt"), Some("two.key"), mismatch);
     let none = "no.pem: has no PEM certificate";
     check(Some("no.pem"), Some("two.key"), none);
-    let gone = "gone.key: cannot be read";
+    let gone = "must be a file that can be read";
     check(Some("one.crt"), Some("gone.key"), gone);
 }
 
@@ -405,7 +405,7 @@ fn both_sides_agree_on_a_post_quantum_group() {
         .env("TLS_KEY", "edge.key")
         .start();
     let mut client = Secure::to(gw.port, "localhost", &config(&ca, None));
-    assert!(client.ask(GET).contains("200 OK"));
+    until("an answer", || client.ask(GET).contains("200 OK"));
     let wanted = Some(NamedGroup::X25519MLKEM768);
     let group = client.0.conn.negotiated_key_exchange_group();
     assert_eq!(group.map(|group| group.name()), wanted, "at the edge");

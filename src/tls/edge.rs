@@ -8,7 +8,7 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, ServerConfig};
 
-use super::listed::ClientVerifier;
+use super::client_verifier::ClientVerifier;
 use super::names::Names;
 use super::tickets::CheckedTickets;
 use super::{Read, Trouble, pem, provider};

@@ -5,27 +5,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
-    SignatureScheme,
-};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DistinguishedName, Error, RootCertStore};
 
 use super::certificate::Certificate;
-use super::edge::ClientAuth;
-use super::provider;
-use super::sessions::Sessions;
 
 /// The certificates of a list.
 #[derive(Debug, Clone)]
 pub(super) struct Listed {
-    roots: Arc<RootCertStore>,
+    /// Those of them that vouch for others.
+    pub(super) roots: Arc<RootCertStore>,
     all: Vec<CertificateDer<'static>>,
 }
 
@@ -60,12 +51,12 @@ impl Listed {
     }
 
     /// The certificate itself is in the list.
-    fn has(&self, shown: &CertificateDer<'_>) -> bool {
+    pub(super) fn has(&self, shown: &CertificateDer<'_>) -> bool {
         self.all.iter().any(|listed| listed == shown)
     }
 
     /// Names that a client's choice of its certificate may go by: of those who issue, and of those who issued what is listed.
-    fn hints(&self) -> Vec<DistinguishedName> {
+    pub(super) fn hints(&self) -> Vec<DistinguishedName> {
         let mut hints = self.roots.subjects();
         let issuer = |certificate| Certificate::parse(certificate).map(|parsed| parsed.issuer);
         for issuer in self
@@ -86,7 +77,7 @@ impl Listed {
 }
 
 /// Checks the dates of a certificate that needs no authority.
-fn check_dates(shown: &CertificateDer<'_>, now: UnixTime) -> Result<u64, Error> {
+pub(super) fn check_dates(shown: &CertificateDer<'_>, now: UnixTime) -> Result<u64, Error> {
     let Some(certificate) = Certificate::parse(shown) else {
         return Err(CertificateError::BadEncoding.into());
     };
@@ -113,7 +104,7 @@ fn check_dates(shown: &CertificateDer<'_>, now: UnixTime) -> Result<u64, Error> 
 
 /// Checks the name of a certificate that needs no authority. Where it has no names but its common name, as `openssl req -x509`
 /// makes it, that one counts: the operator has named this very certificate.
-fn check_name(shown: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Error> {
+pub(super) fn check_name(shown: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Error> {
     let parsed = ParsedCertificate::try_from(shown)?;
     let Err(wrong) = verify_server_name(&parsed, name) else {
         return Ok(());
@@ -122,158 +113,5 @@ fn check_name(shown: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), E
     match common {
         Some(certificate) if certificate.has_common_name(&name.to_str()) => Ok(()),
         _ => Err(wrong),
-    }
-}
-
-/// How services are checked.
-#[derive(Debug)]
-pub(super) struct ServiceVerifier {
-    listed: Listed,
-    /// `None`: no authority is listed.
-    by_authority: Option<Arc<WebPkiServerVerifier>>,
-    algorithms: WebPkiSupportedAlgorithms,
-    sessions: Arc<Sessions>,
-}
-
-impl ServiceVerifier {
-    /// `sessions` are told until when what was proved holds.
-    pub(super) fn new(listed: Listed, sessions: Arc<Sessions>) -> Self {
-        let roots = Arc::clone(&listed.roots);
-        let built = WebPkiServerVerifier::builder_with_provider(roots, provider()).build();
-        Self {
-            by_authority: built.ok(),
-            algorithms: provider().signature_verification_algorithms,
-            listed,
-            sessions,
-        }
-    }
-}
-
-impl ServerCertVerifier for ServiceVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        if self.listed.has(end_entity) {
-            self.sessions.proved_until(check_dates(end_entity, now)?);
-            check_name(end_entity, server_name)?;
-            return Ok(ServerCertVerified::assertion());
-        }
-        let Some(verifier) = &self.by_authority else {
-            return Err(CertificateError::UnknownIssuer.into());
-        };
-        let verified = verifier.verify_server_cert(
-            end_entity,
-            intermediates,
-            server_name,
-            ocsp_response,
-            now,
-        )?;
-        for shown in std::iter::once(end_entity).chain(intermediates) {
-            // An expired one among the others was not needed.
-            if let Ok(until) = check_dates(shown, now) {
-                self.sessions.proved_until(until);
-            }
-        }
-        Ok(verified)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-/// How clients are checked.
-#[derive(Debug)]
-pub(super) struct ClientVerifier {
-    listed: Listed,
-    hints: Vec<DistinguishedName>,
-    auth: ClientAuth,
-    /// `None`: no authority is listed.
-    by_authority: Option<Arc<dyn ClientCertVerifier>>,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl ClientVerifier {
-    pub(super) fn new(listed: Listed, auth: ClientAuth) -> Self {
-        let roots = Arc::clone(&listed.roots);
-        let built = WebPkiClientVerifier::builder_with_provider(roots, provider()).build();
-        Self {
-            hints: listed.hints(),
-            auth,
-            by_authority: built.ok(),
-            algorithms: provider().signature_verification_algorithms,
-            listed,
-        }
-    }
-}
-
-impl ClientCertVerifier for ClientVerifier {
-    fn client_auth_mandatory(&self) -> bool {
-        self.auth == ClientAuth::Required
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &self.hints
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        if self.listed.has(end_entity) {
-            check_dates(end_entity, now)?;
-            return Ok(ClientCertVerified::assertion());
-        }
-        match &self.by_authority {
-            Some(verifier) => verifier.verify_client_cert(end_entity, intermediates, now),
-            None => Err(CertificateError::UnknownIssuer.into()),
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
     }
 }

@@ -3,13 +3,16 @@
 
 mod cause;
 mod certificate;
+mod client_verifier;
 mod der;
 mod edge;
+mod hint;
 mod listed;
 mod names;
 mod opening;
 mod pem;
 mod renewal;
+mod service_verifier;
 mod sessions;
 mod subject;
 #[cfg(test)]
@@ -25,8 +28,9 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
 
-pub use cause::{Cause, TlsError};
+pub use cause::Cause;
 pub use edge::{ClientAuth, Files, edge};
+pub use hint::TlsError;
 pub use opening::{First, HELLO_BYTES_MAX, Opening};
 pub use renewal::Renewal;
 pub use subject::Proved;

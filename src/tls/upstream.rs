@@ -11,8 +11,9 @@ use rustls::client::Resumption;
 use rustls::sign::SingleCertAndKey;
 
 use super::edge::pair;
-use super::listed::{Listed, ServiceVerifier};
+use super::listed::Listed;
 use super::renewal::Seen;
+use super::service_verifier::ServiceVerifier;
 use super::sessions::Sessions;
 use super::{Read, Trouble, pem, provider};
 

@@ -2,6 +2,8 @@
 //! wrong is said once, and what holds stays.
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+mod certificate;
+mod opening;
 mod subject;
 mod trust;
 

@@ -11,8 +11,9 @@ use rustls::{
     PeerMisbehaved,
 };
 
+use super::super::client_verifier::ClientVerifier;
 use super::super::edge::ClientAuth;
-use super::super::listed::{ClientVerifier, Listed};
+use super::super::listed::Listed;
 use super::super::{Cause, TlsError};
 
 #[test]
