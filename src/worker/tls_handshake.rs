@@ -7,8 +7,9 @@ use std::net::{IpAddr, SocketAddr};
 use super::answer;
 use super::connection::Client;
 use super::shard::Shard;
+use super::upstream::Upstream;
 use crate::metrics::CloseReason;
-use crate::net::{Broken, Greeting, Secure, Stream, Unshaken, Writer, catch_panic};
+use crate::net::{Broken, Greeting, Reader, Secure, Stream, Unshaken, Writer, catch_panic};
 use crate::reject::Reject;
 use crate::throttle::SharedThrottle;
 use crate::tls::{Cause, TlsError};
@@ -98,6 +99,18 @@ pub(super) fn certificate_ended<S: Stream>(peer: IpAddr, shard: &Shard<S>) {
 /// Lines that were left out, as a field: none where there are none.
 fn counted(left_out: u64) -> Option<u64> {
     (left_out > 0).then_some(left_out)
+}
+
+/// Tells why TLS with a service failed after its handshake, if it did.
+pub(super) fn tell_fault<S: Stream>(service: usize, upstream: &Upstream<S>, shard: &Shard<S>) {
+    let Some(error) = upstream.reader.fault() else {
+        return;
+    };
+    let snapshot = shard.snapshot();
+    if let Some(secure) = snapshot.secure(service, upstream.address) {
+        let what = "a service's TLS connection failed";
+        service_failed((upstream.address, secure), &error, what, shard);
+    }
 }
 
 /// TLS with a service failed, in its handshake or later (`what`).

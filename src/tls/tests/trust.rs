@@ -16,15 +16,14 @@ use super::super::edge::ClientAuth;
 use super::super::listed::Listed;
 use super::super::{Cause, TlsError};
 
-#[test]
-fn each_failure_has_a_kind_and_the_setting_that_mends_it() {
+/// A failure, its kind, and what is said of a client's and of a service's.
+type Row = (Error, Cause, &'static str, &'static str);
+
+fn of_certificates() -> Vec<Row> {
     let now = UnixTime::now();
     let certificate = Error::InvalidCertificate;
     let other = |error| certificate(CertificateError::Other(OtherError(Arc::new(error))));
-    let name = ServerName::try_from("a.test").unwrap().to_owned();
-    let alert = Error::AlertReceived;
-    // The kind, what a client's failure says, and what a service's says.
-    let table = [
+    vec![
         (
             certificate(CertificateError::Expired),
             Cause::Expired,
@@ -79,6 +78,13 @@ fn each_failure_has_a_kind_and_the_setting_that_mends_it() {
             "cannot be used",
             "cannot be used",
         ),
+    ]
+}
+
+fn of_names() -> Vec<Row> {
+    let certificate = Error::InvalidCertificate;
+    let name = ServerName::try_from("a.test").unwrap().to_owned();
+    vec![
         (
             certificate(CertificateError::NotValidForNameContext {
                 expected: name,
@@ -94,6 +100,12 @@ fn each_failure_has_a_kind_and_the_setting_that_mends_it() {
             "TLS_CLIENT_CA",
             "UPSTREAM_CA",
         ),
+    ]
+}
+
+fn of_others() -> Vec<Row> {
+    let alert = Error::AlertReceived;
+    vec![
         (
             Error::NoCertificatesPresented,
             Cause::NoCertificate,
@@ -142,6 +154,11 @@ fn each_failure_has_a_kind_and_the_setting_that_mends_it() {
             "ended",
             "host of the service's URL",
         ),
+    ]
+}
+
+fn of_messages() -> Vec<Row> {
+    vec![
         (
             Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon),
             Cause::NothingCommon,
@@ -167,8 +184,13 @@ fn each_failure_has_a_kind_and_the_setting_that_mends_it() {
             "ended",
             "failed",
         ),
-    ];
-    for (error, cause, of_client, of_service) in table {
+    ]
+}
+
+#[test]
+fn each_failure_has_a_kind_and_the_setting_that_mends_it() {
+    let all = [of_certificates(), of_names(), of_others(), of_messages()];
+    for (error, cause, of_client, of_service) in all.into_iter().flatten() {
         assert_eq!(Cause::of(&error), cause, "{error}");
         assert!(cause.of_client().contains(of_client), "{cause:?}");
         assert!(cause.of_service().contains(of_service), "{cause:?}");
@@ -206,7 +228,7 @@ fn named(name: &str, is_ca: IsCa) -> CertificateParams {
 fn clients_are_told_the_issuer_of_every_listed_certificate() {
     let key = || KeyPair::generate().unwrap();
     let authority = IsCa::Ca(BasicConstraints::Unconstrained);
-    let issuer = CertifiedIssuer::self_signed(named("issuer", authority.clone()), key()).unwrap();
+    let issuer = CertifiedIssuer::self_signed(named("issuer", authority), key()).unwrap();
     let by_issuer = named("leaf", IsCa::NoCa)
         .signed_by(&key(), &issuer)
         .unwrap();
