@@ -1,6 +1,7 @@
-//! Who is trusted and shown to whom: certificates that are listed themselves, certificates of ours towards services, and the renewal of
-//! both; the group of keys that both sides agree on. Not what is said afterwards (`e2e_tls_services`). Invariant: what is not trusted
-//! any more gets no further request, and every refusal names the setting that would mend it.
+//! Who is trusted and shown to whom: certificates that are listed themselves, certificates of ours towards services,
+//! and the renewal of both; the group of keys that both sides agree on. Not what is said afterwards
+//! (`e2e_tls_services`). Invariant: what is not trusted any more gets no further request, and every refusal names the
+//! setting that would mend it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

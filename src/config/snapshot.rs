@@ -87,8 +87,8 @@ pub struct Rules {
     pub verifier: Option<Verifier>,
     /// Time limits in milliseconds.
     pub times: Times,
-    /// What all `https` services are spoken to with; `None` where there is none. Its sessions are behind a lock that is taken once for
-    /// each new connection.
+    /// What all `https` services are spoken to with; `None` where there is none. Its sessions are behind a lock that is
+    /// taken once for each new connection.
     pub services_tls: Option<Arc<tls::Services>>,
     /// How each URL of each service is spoken to over TLS; none for a service that speaks plain HTTP.
     secure: Vec<Vec<Secure>>,

@@ -155,7 +155,8 @@ pub fn descriptors_raised() -> usize {
     })
 }
 
-/// From now on one panic's message a second is written: what is caught around one connection, a client may be able to repeat.
+/// From now on one panic's message a second is written: what is caught around one connection, a client may be able to
+/// repeat.
 pub fn bound_panic_messages() {
     let told = SharedThrottle::new(1_000);
     let usual = std::panic::take_hook();

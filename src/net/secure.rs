@@ -1,4 +1,5 @@
-//! Whom a service must prove to be. Not the proof (rustls has it). Invariant: a name and what is trusted for it go together.
+//! Whom a service must prove to be. Not the proof (rustls has it). Invariant: a name and what is trusted for it go
+//! together.
 
 use std::sync::Arc;
 

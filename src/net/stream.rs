@@ -82,7 +82,8 @@ pub trait Stream: Clock + Sized + 'static {
         std::future::ready(Ok(Greeting::Plain))
     }
 
-    /// Opens a connection over TLS; an error of the kind `InvalidData` holds the [`TlsError`] that says why the handshake failed.
+    /// Opens a connection over TLS; an error of the kind `InvalidData` holds the [`TlsError`] that says why the
+    /// handshake failed.
     fn connect_secure(
         _address: SocketAddr,
         _secure: &Secure,

@@ -1,6 +1,6 @@
-//! One TLS connection as a value: ciphertext in, plaintext out, and back. No socket (`tls_io` moves the bytes), no step of rustls
-//! (`tls_core`) and no certificate (the room `tls` builds configurations). Invariant: what leaves through `outgoing` leaves in the
-//! order it was encrypted in.
+//! One TLS connection as a value: ciphertext in, plaintext out, and back. No socket (`tls_io` moves the bytes), no step
+//! of rustls (`tls_core`) and no certificate (the room `tls` builds configurations). Invariant: what leaves through
+//! `outgoing` leaves in the order it was encrypted in.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;

@@ -1,6 +1,7 @@
-//! The steps of one TLS connection: rustls' states, and where their bytes go. Not the connection as others see it (`tls`).
-//! Invariants: what is encrypted is appended to `outgoing` in its order; `incoming` is the very buffer that rustls was shown last,
-//! because it remembers places in it; rustls' own state, some 10 KB, is made only when a whole ClientHello is there.
+//! The steps of one TLS connection: rustls' states, and where their bytes go. Not the connection as others see it
+//! (`tls`). Invariants: what is encrypted is appended to `outgoing` in its order; `incoming` is the very buffer that
+//! rustls was shown last, because it remembers places in it; rustls' own state, some 10 KB, is made only when a whole
+//! ClientHello is there.
 
 use std::sync::Arc;
 
@@ -16,7 +17,8 @@ use super::tls::{RECORD_BYTES, pooled, put};
 use super::tls_io::Unshaken;
 use crate::tls::{Cause, First, HELLO_BYTES_MAX, Opening, TlsError};
 
-/// Room of a record beside its plaintext: header, explicit nonce, tag; asked for generously, rustls says when it needs more.
+/// Room of a record beside its plaintext: header, explicit nonce, tag; asked for generously, rustls says when it needs
+/// more.
 pub(super) const RECORD_FRAME_BYTES: usize = 64;
 
 /// Sizes of the buffer that a ClientHello is read into. Most fit the first.
@@ -126,8 +128,8 @@ impl Core {
         Err(Unshaken::Refused(TlsError::new(cause, why)))
     }
 
-    /// The buffer for the next read of a client's first bytes: the one that they are in, for they may be few and wait for long.
-    /// `None`: rustls has them.
+    /// The buffer for the next read of a client's first bytes: the one that they are in, for they may be few and wait
+    /// for long. `None`: rustls has them.
     pub(super) fn lend_opening(&mut self) -> Option<Buf> {
         if !matches!(self.side, Side::Opening(..)) {
             return None;

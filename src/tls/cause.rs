@@ -1,5 +1,5 @@
-//! Why TLS with a peer failed, as one of a few kinds. Not the failing (rustls and `net` do that) and not the words for it (`hint`).
-//! Invariant: a kind is what an operator would do one and the same thing about.
+//! Why TLS with a peer failed, as one of a few kinds. Not the failing (rustls and `net` do that) and not the words for
+//! it (`hint`). Invariant: a kind is what an operator would do one and the same thing about.
 
 use rustls::{AlertDescription, CertificateError, Error, OtherError};
 

@@ -1,5 +1,6 @@
-//! The parts of a certificate (RFC 5280 4.1) that the gateway reads itself: issuer, validity, subject, and three extensions' facts.
-//! Not its verification (webpki does that). Invariant: bytes that are no certificate give `None`, never a panic.
+//! The parts of a certificate (RFC 5280 4.1) that the gateway reads itself: issuer, validity, subject, and three
+//! extensions' facts. Not its verification (webpki does that). Invariant: bytes that are no certificate give `None`,
+//! never a panic.
 
 use super::der::{BOOLEAN, EXTENSIONS, OCTETS, OID, SEQUENCE, SET, VERSION, take, take_content};
 

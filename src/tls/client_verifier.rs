@@ -1,5 +1,5 @@
-//! How clients' certificates are checked: by the list itself, or by an authority in it. Not the list (`listed`). Invariant: dates are
-//! checked either way.
+//! How clients' certificates are checked: by the list itself, or by an authority in it. Not the list (`listed`).
+//! Invariant: dates are checked either way.
 
 use std::sync::Arc;
 

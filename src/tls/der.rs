@@ -1,5 +1,6 @@
-//! DER as far as a certificate needs it: elements one after the other, and object identifiers as text. Not their meaning (`certificate`).
-//! Invariant: nothing is read beyond the length that an element tells, nor beyond the end of what is there.
+//! DER as far as a certificate needs it: elements one after the other, and object identifiers as text. Not their
+//! meaning (`certificate`). Invariant: nothing is read beyond the length that an element tells, nor beyond the end of
+//! what is there.
 
 // Tags of DER (X.690) that a certificate is made of (RFC 5280 4.1).
 pub(super) const BOOLEAN: u8 = 0x01;

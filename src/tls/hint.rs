@@ -1,5 +1,5 @@
-//! What a failure of TLS means to an operator. Not its finding (`cause`). Invariants: every kind names the setting that would mend it
-//! where there is one; the text of a failure is bounded, whatever a peer has put into its certificate.
+//! What a failure of TLS means to an operator. Not its finding (`cause`). Invariants: every kind names the setting that
+//! would mend it where there is one; the text of a failure is bounded, whatever a peer has put into its certificate.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
-//! A list of certificates that are trusted: authorities, and certificates that peers show themselves. Not the reading of files
-//! (`pem`). Invariants: a certificate that stands byte for byte in the list needs no authority, but its dates still count; one that
-//! says it issues no others (CA:FALSE) vouches for itself alone.
+//! A list of certificates that are trusted: authorities, and certificates that peers show themselves. Not the reading
+//! of files (`pem`). Invariants: a certificate that stands byte for byte in the list needs no authority, but its dates
+//! still count; one that says it issues no others (CA:FALSE) vouches for itself alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +55,8 @@ impl Listed {
         self.all.iter().any(|listed| listed == shown)
     }
 
-    /// Names that a client's choice of its certificate may go by: of those who issue, and of those who issued what is listed.
+    /// Names that a client's choice of its certificate may go by: of those who issue, and of those who issued what is
+    /// listed.
     pub(super) fn hints(&self) -> Vec<DistinguishedName> {
         let mut hints = self.roots.subjects();
         let issuer = |certificate| Certificate::parse(certificate).map(|parsed| parsed.issuer);
@@ -102,8 +103,8 @@ pub(super) fn check_dates(shown: &CertificateDer<'_>, now: UnixTime) -> Result<u
     Ok(not_after)
 }
 
-/// Checks the name of a certificate that needs no authority. Where it has no names but its common name, as `openssl req -x509`
-/// makes it, that one counts: the operator has named this very certificate.
+/// Checks the name of a certificate that needs no authority. Where it has no names but its common name, as `openssl req
+/// -x509` makes it, that one counts: the operator has named this very certificate.
 pub(super) fn check_name(shown: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Error> {
     let parsed = ParsedCertificate::try_from(shown)?;
     let Err(wrong) = verify_server_name(&parsed, name) else {

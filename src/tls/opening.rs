@@ -1,9 +1,9 @@
-//! The first bytes that a client sends to the TLS port: a ClientHello, a request in plain HTTP, or something else. Not the reading of a
-//! ClientHello (rustls does that, once it is whole). Invariants: until it is whole, a connection holds nothing but these bytes, of
-//! which there are at most [`HELLO_BYTES_MAX`]; none is looked at more often than its record comes in pieces.
+//! The first bytes that a client sends to the TLS port: a ClientHello, a request in plain HTTP, or something else. Not
+//! the reading of a ClientHello (rustls does that, once it is whole). Invariants: until then a connection holds nothing
+//! but these bytes, of which there are at most [`HELLO_BYTES_MAX`]; a look resumes at the first record that was not whole.
 
-/// Bytes of a ClientHello with its record headers. Browsers send 2 KB with a post-quantum key; a ticket that carries a chain of
-/// client certificates adds up to 8 KB (see `tickets`).
+/// Bytes of a ClientHello with its record headers. Browsers send 2 KB with a post-quantum key; a ticket that carries a
+/// chain of client certificates adds up to 8 KB (see `tickets`).
 pub const HELLO_BYTES_MAX: usize = 12 * 1024;
 
 /// Record type and handshake type (RFC 8446 5.1, 4).

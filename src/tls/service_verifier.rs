@@ -1,5 +1,5 @@
-//! How services' certificates are checked: by the list itself, or by an authority in it. Not the list (`listed`). Invariant: name and
-//! dates are checked either way, and sessions are told until when they hold.
+//! How services' certificates are checked: by the list itself, or by an authority in it. Not the list (`listed`).
+//! Invariant: name and dates are checked either way, and sessions are told until when they hold.
 
 use std::sync::Arc;
 

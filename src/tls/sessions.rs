@@ -1,5 +1,6 @@
-//! Sessions with services, to resume them. Not the cache itself (rustls has it). Invariant: no session outlives a certificate of the
-//! handshake that it comes from: a resumption shows no certificate, so rustls alone would believe an expired one for ever.
+//! Sessions with services, to resume them. Not the cache itself (rustls has it). Invariant: no session outlives a
+//! certificate of the handshake that it comes from: a resumption shows no certificate, so rustls alone would believe an
+//! expired one for ever.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -19,7 +20,8 @@ const SESSIONS_MAX: usize = 256;
 /// No certificate was seen that ends.
 const NEVER: u64 = u64::MAX;
 
-/// After all sessions were forgotten none is kept for so long: a handshake that was under way would bring an old one back.
+/// After all sessions were forgotten none is kept for so long: a handshake that was under way would bring an old one
+/// back.
 const PAUSE_S: u64 = 60;
 
 /// The sessions of all services.

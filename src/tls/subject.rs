@@ -1,6 +1,7 @@
-//! What a peer has proved to be: its certificate and the subject in it (RFC 4514) as text for a service, and until when. Not the proof
-//! (rustls has checked it before). Invariants: the text is printable ASCII, so that no name in a certificate can end a header field;
-//! two different subjects never read the same, because what has a meaning in the string is escaped.
+//! What a peer has proved to be: its certificate and the subject in it (RFC 4514) as text for a service, and until
+//! when. Not the proof (rustls has checked it before). Invariants: the text is printable ASCII, so that no name in a
+//! certificate can end a header field; two different subjects never read the same, because what has a meaning in the
+//! string is escaped.
 
 use base64::Engine as _;
 

@@ -1,6 +1,6 @@
-//! Session tickets that speak for client certificates. Not the sealing (rustls has it). Invariant: a ticket is good only while the
-//! certificate in it would be accepted in a full handshake; where it would not, or cannot be found, a full handshake is asked for,
-//! which tells the client why.
+//! Session tickets that speak for client certificates. Not the sealing (rustls has it). Invariant: a ticket is good
+//! only while the certificate in it would be accepted in a full handshake; where it would not, or cannot be found, a
+//! full handshake is asked for, which tells the client why.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use rustls::server::danger::ClientCertVerifier;
 
 use crate::net::clock;
 
-/// A session longer than this gets no ticket: it could not come back in a ClientHello that is accepted (see `opening`). Three long
-/// certificates fit.
+/// A session longer than this gets no ticket: it could not come back in a ClientHello that is accepted (see `opening`).
+/// Three long certificates fit.
 const SESSION_BYTES_MAX: usize = 8 * 1024;
 
 /// A ticket maker whose tickets are looked at again.
@@ -65,8 +65,9 @@ impl ProducesTickets for CheckedTickets {
     }
 }
 
-/// The client's certificates in a session as rustls 0.23 writes it (`ServerSessionValue`): name, version, cipher suite, secret,
-/// extended-master-secret flag, certificates, and more that is not of interest here. `None`: it is written otherwise.
+/// The client's certificates in a session as rustls 0.23 writes it (`ServerSessionValue`): name, version, cipher suite,
+/// secret, extended-master-secret flag, certificates, and more that is not of interest here. `None`: it is written
+/// otherwise.
 fn client_chain(session: &[u8]) -> Option<Vec<CertificateDer<'_>>> {
     let mut rest = session;
     if take_flag(&mut rest)? {

@@ -1,5 +1,5 @@
-//! How services are spoken to: whom to trust, and what to show of our own. Not the speaking (`net`). Invariant: a certificate is always
-//! checked, whom it is by and its name; there is no setting to switch that off.
+//! How services are spoken to: whom to trust, and what to show of our own. Not the speaking (`net`). Invariant: a
+//! certificate is always checked, whom it is by and its name; there is no setting to switch that off.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -58,7 +58,8 @@ impl ServiceFiles {
         Ok(listed)
     }
 
-    /// Builds what services are spoken to with; workers share it, and its sessions, which are looked at once per new connection.
+    /// Builds what services are spoken to with; workers share it, and its sessions, which are looked at once per new
+    /// connection.
     fn client(&self, read: Read) -> Result<ClientConfig, Vec<Trouble>> {
         let (listed, own) = match (self.listed(read), self.own(read)) {
             (Ok(listed), Ok(own)) => (listed, own),
@@ -149,7 +150,8 @@ impl ServicesRenewal {
         }
     }
 
-    /// Replaces what services are spoken to with, when a file has changed since the last look; `forced`: even if none has.
+    /// Replaces what services are spoken to with, when a file has changed since the last look; `forced`: even if none
+    /// has.
     pub fn renew(&mut self, forced: bool) -> Option<Result<(), Vec<Trouble>>> {
         let now = self.files.look(self.read);
         if now == self.seen && !forced {

@@ -1,6 +1,6 @@
-//! Keeps certificates fresh, the edge's and those for services: at SIGHUP and when a file has changed. Not the building (`renewal`,
-//! `upstream`). Invariant: a set that is wrong changes nothing and is said once; clients' connections that stand keep what they began
-//! with.
+//! Keeps certificates fresh, the edge's and those for services: at SIGHUP and when a file has changed. Not the building
+//! (`renewal`, `upstream`). Invariant: a set that is wrong changes nothing and is said once; clients' connections that
+//! stand keep what they began with.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,8 @@ use super::{Renewal, ServicesRenewal, Trouble};
 /// Time between two looks at the files. They are some kilobytes.
 const LOOK: Duration = Duration::from_secs(3);
 
-/// Runs for as long as it is polled. With nothing to keep fresh nobody listens to SIGHUP, which then ends the process as ever.
+/// Runs for as long as it is polled. With nothing to keep fresh nobody listens to SIGHUP, which then ends the process
+/// as ever.
 pub async fn watch(
     mut edge: Option<(Renewal, Arc<ArcSwap<ServerConfig>>)>,
     mut services: Option<ServicesRenewal>,

@@ -256,8 +256,8 @@ fn write_answer<S: Stream>(
     (status, content_bytes.len() as u64)
 }
 
-/// The head and body of a refusal that answers no request: its connection finds no room, or nothing was read. Nobody records it as a
-/// request. The length of its body.
+/// The head and body of a refusal that answers no request: its connection finds no room, or nothing was read. Nobody
+/// records it as a request. The length of its body.
 pub(super) fn write_unasked<S: Stream>(
     reject: Reject,
     shard: &Shard<S>,

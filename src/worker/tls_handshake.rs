@@ -1,5 +1,6 @@
-//! The TLS handshake in front of a connection, what becomes of one that fails, and the log lines about TLS. Not the handshake itself
-//! (`net`). Invariant: however many handshakes fail, at most one line a second tells of each kind of failure.
+//! The TLS handshake in front of a connection, what becomes of one that fails, and the log lines about TLS. Not the
+//! handshake itself (`net`). Invariant: however many handshakes fail, at most one line a second tells of each kind of
+//! failure.
 
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};

@@ -1,5 +1,6 @@
-//! A worker's open tunnels by the time their tokens or certificates end. Not the tunnels themselves (`tunnel`). Invariant: whoever is in
-//! the table is told within a tick of that end, or of the beginning of the drain, and leaves the table when it is dropped.
+//! A worker's open tunnels by the time their tokens or certificates end. Not the tunnels themselves (`tunnel`).
+//! Invariant: whoever is in the table is told within a tick of that end, or of the beginning of the drain, and leaves
+//! the table when it is dropped.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

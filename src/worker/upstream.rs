@@ -59,7 +59,8 @@ impl<S: Stream> Upstreams<S> {
         }
     }
 
-    /// Tells what is trusted now. When that was replaced, idle connections are closed that proved themselves to another list.
+    /// Tells what is trusted now. When that was replaced, idle connections are closed that proved themselves to another
+    /// list.
     pub(super) fn renew(&self, generation: u64) {
         if self.generation.replace(generation) == generation {
             return;

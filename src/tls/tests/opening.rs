@@ -1,5 +1,5 @@
-//! First bytes of every kind, in every cut. Not what is answered to them (end to end). Invariant: a ClientHello is whole with its last
-//! byte, and not before.
+//! First bytes of every kind, in every cut. Not what is answered to them (end to end). Invariant: a ClientHello is
+//! whole with its last byte, and not before.
 
 use super::super::opening::{First, HELLO_BYTES_MAX, MESSAGE_HEADER, Opening, PROXY_V2};
 

@@ -1,5 +1,5 @@
-//! What each failure of TLS is called and what is said to mend it, and the names that clients choose their certificates by. Not the
-//! verifying (end to end). Invariant: where a setting mends a failure, its text names it.
+//! What each failure of TLS is called and what is said to mend it, and the names that clients choose their certificates
+//! by. Not the verifying (end to end). Invariant: where a setting mends a failure, its text names it.
 
 use std::sync::Arc;
 
