@@ -88,6 +88,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     }
     let diagnostics =
         control::diagnostics::start(config.log, net::clock::unix_ms).map_err(StartError::Thread)?;
+    net::bound_panic_messages();
     let started = start(&config, descriptors);
     let done = started.and_then(|running| supervise(running, &runtime, signals));
     diagnostics.finish();
@@ -102,6 +103,8 @@ struct Running {
     end_control: watch::Sender<bool>,
     /// The edge's certificates, when there are any.
     fresh: Option<(tls::Renewal, net::Edge)>,
+    /// What `https` services are spoken to with, when there are any.
+    services: Option<tls::ServicesRenewal>,
     /// Threads say here that they have ended.
     ended: mpsc::UnboundedReceiver<Thread>,
 }
@@ -137,6 +140,10 @@ fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError
     let rules = Arc::new(Rules::new(Arc::clone(config)).map_err(StartError::Config)?);
     let fresh = certificates(config)?;
     let edge = fresh.as_ref().map(|(_, edge)| Arc::clone(edge));
+    let services = rules.services_tls.as_ref().map(|services| {
+        let files = config.service_files.clone();
+        tls::ServicesRenewal::new(files, |path| std::fs::read(path), Arc::clone(services))
+    });
     let (address, listeners) = net::listeners(config.listen, config.workers)
         .map_err(|error| StartError::Listen("GATEWAY_HOST, GATEWAY_PORT", config.listen, error))?;
     let ops = control::bind_ops(config).map_err(|error| {
@@ -177,6 +184,7 @@ fn start(config: &Arc<Config>, descriptors: usize) -> Result<Running, StartError
         log_writer,
         end_control,
         fresh,
+        services,
         ended,
     })
 }
@@ -285,6 +293,7 @@ fn wiring(
     let snapshot = Arc::clone(&shared.snapshot);
     control::Wiring {
         config: Arc::clone(&shared.config),
+        services_tls: snapshot.load().rules.services_tls.clone(),
         inbox,
         limits: Arc::new(LimitsOfNode(Arc::clone(&shared.limits))),
         store: store(shared, leases),
@@ -385,12 +394,13 @@ fn supervise(
         log_writer,
         end_control,
         fresh,
+        services,
         mut ended,
     } = running;
     let Signals { mut end, hangup } = signals;
     let done = runtime.block_on(async {
         tokio::select! {
-            () = tls::watch(fresh, hangup, net::clock::unix_ms) => {}
+            () = tls::watch(fresh, services, hangup, net::clock::unix_ms) => {}
             () = end.received() => {}
             thread = ended.recv() => return Err(StartError::Died(label(thread))),
         }

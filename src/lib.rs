@@ -24,7 +24,8 @@
 //!   [`proxy_protocol`], [`access_log`], [`metrics`]. Values in, values out: no I/O, no
 //!   clock, and none knows another.
 //! * **Ground**, [`net`]: the only room that names monoio, reads a clock, or holds `unsafe`.
-//! * **Papers**, [`tls`]: certificates and keys from files, which `net` then speaks with; renewed while the gateway runs.
+//! * **Papers**, [`tls`]: certificates and keys from files, which `net` then speaks with; who is trusted, and why TLS failed; renewed
+//!   while the gateway runs.
 //! * Beside the way of a request: [`mailbox`] (the letters between the wings), [`demo`] (services to try the gateway with),
 //!   [`testing`] (rows that several kinds of test share), [`throttle`] (how often a log line may come).
 //!
@@ -39,7 +40,7 @@
 //!
 //! 1. *Accept* (`mod`). Beyond `MAX_CONNECTIONS` a worker gives up its longest idle one, or turns the newcomer away: 503. A connection
 //!    that idles is parked: an entry in a table (`lot`) until its next byte.
-//!    With `PROXY_PROTOCOL` it says first whose it is (`preamble`, [`proxy_protocol`]).
+//!    With `PROXY_PROTOCOL` it says first whose it is (`preamble`, [`proxy_protocol`]); over TLS the handshake comes next (`tls_handshake`).
 //! 2. *Read the head* (`connection`) into a pooled buffer, within `HEAD_TIMEOUT` and [`http1::HEAD_BYTES_MAX`].
 //! 3. *Decide* (`decide`), without waiting: parse, find the client's address, and `admit`. All fields that go out are written
 //!    here, so that no borrow of the head outlives the step.

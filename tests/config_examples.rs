@@ -76,7 +76,10 @@ fn dotenv_example_is_valid_once_it_has_a_secret() {
         .lines()
         .filter_map(assignment)
         // Files of certificates are read, and no example's are there.
-        .filter(|(name, _)| !name.ends_with("_CA") && !matches!(&**name, "TLS_CERT" | "TLS_KEY"))
+        .filter(|(name, _)| {
+            let file = matches!(&**name, "TLS_KEY" | "UPSTREAM_KEY");
+            !file && !name.ends_with("_CA") && !name.ends_with("_CERT")
+        })
         .map(|(name, value)| format!("{name}={value}\n"))
         .collect();
     let all = all

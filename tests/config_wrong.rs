@@ -79,6 +79,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("TLS_CLIENT_CA", "ca.pem", "a file that can be read"),
     ("TLS_CLIENT_AUTH", "maybe", "optional or required"),
     ("UPSTREAM_CA", "/none.pem", "cannot be read"),
+    ("UPSTREAM_CERT", "/none.pem", "a file that can be read"),
+    ("UPSTREAM_KEY", "/none.pem", "a file that can be read"),
     ("TUNNEL_IDLE_TIMEOUT", "0", "seconds"),
     ("MAX_IN_FLIGHT_PER_ORG", "-1", "must be a whole number"),
     (

@@ -214,11 +214,11 @@ fn a_failed_handshake_is_said_once_and_counted_and_a_slow_one_ends() {
         .env("HANDSHAKE_TIMEOUT", "0.3")
         .start();
     let before = handshake_failures(&gw);
-    let mut plain = TcpStream::connect(("127.0.0.1", gw.port)).unwrap();
-    plain.write_all(GET.as_bytes()).unwrap();
+    let mut other = TcpStream::connect(("127.0.0.1", gw.port)).unwrap();
+    other.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").unwrap();
     let mut answer = Vec::new();
-    let _ = plain.read_to_end(&mut answer);
-    assert!(answer.len() < 16, "an alert at most: {answer:?}");
+    let _ = other.read_to_end(&mut answer);
+    assert!(matches!(answer[..], [21, 3, _, 0, 2, 2, _]), "{answer:?}");
     gw.log_line("why", |line| {
         line.contains("TLS handshake failed") && line.contains("corrupt")
     });
@@ -236,6 +236,58 @@ fn a_failed_handshake_is_said_once_and_counted_and_a_slow_one_ends() {
     assert!(well.ask(GET).contains("200 OK"));
     let lines = gw.log();
     assert_eq!(lines.matches("TLS handshake failed").count(), 2, "{lines}");
+}
+
+/// What a client gets that says this and ends its side.
+fn said_plainly(gw: &Gateway, bytes: &str) -> String {
+    let mut plain = TcpStream::connect(("127.0.0.1", gw.port)).unwrap();
+    plain.write_all(bytes.as_bytes()).unwrap();
+    let mut answer = String::new();
+    plain.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn plain_http_on_the_tls_port_is_told_what_is_spoken_there() {
+    let (up, ca) = (upstream(), Authority::new());
+    let gw = plan(&up, &[&ca.issue(&["localhost"])]).start();
+    let body = "x".repeat(300_000);
+    let upload = format!(
+        "POST /api/v1/open/x HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    for request in [
+        GET,
+        "GET / HTTP/1.0\r\n\r\n",
+        "get /",
+        "OPTIONS * HTTP/1.1\r\n\r\n",
+        "CONNECT a:443 HTTP/1.1\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n",
+        &upload,
+    ] {
+        let answer = said_plainly(&gw, request);
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
+        assert!(head.contains("\r\nConnection: close"), "{head}");
+        let told = body.contains("\"message\":\"This port speaks HTTPS");
+        assert_eq!(told, !request.starts_with("HEAD"), "{answer}");
+        assert_eq!(body.is_empty(), !told, "{answer}");
+    }
+    let out = Command::new("curl")
+        .args(["-sS", "-i", "--max-time", "15"])
+        .arg(format!("http://localhost:{}/api/v1/open/x", gw.port))
+        .output()
+        .expect("curl is installed");
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success() && text.contains("HTTPS"), "{text}");
+    gw.log_line("why", |line| {
+        line.contains("a TLS handshake failed") && line.contains("plain HTTP")
+    });
+    assert!(up.requests().is_empty(), "nobody was asked");
+    assert!(handshake_failures(&gw) >= 9.0);
+    let mut well = Secure::to(gw.port, "localhost", &config(&ca, None));
+    assert!(well.ask(GET).contains("200 OK"));
 }
 
 #[test]

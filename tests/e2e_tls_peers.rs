@@ -9,18 +9,25 @@
 
 mod support;
 mod support_tls;
+mod support_ws;
 
 use std::sync::Arc;
 
 use base64::Engine as _;
 use rcgen::DnType;
-use rustls::ClientConfig;
+use rustix::process::Signal;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, HandshakeKind};
 use support::{Plan, Upstream, gateway, upstream};
-use support_tls::{Authority, Issued, Secure, config, der};
+use support_tls::{Authority, Issued, Secure, config, config_of, der};
+use tungstenite::Message;
+use tungstenite::client::IntoClientRequest as _;
 
 const FORGED: &str = "GET /api/v1/open/x HTTP/1.1\r\nHost: localhost\r\nClient-Cert: :AAAA:\r\n\
     client_cert: :AAAA:\r\nClient-Cert-Chain: :AAAA:\r\nX-Client-Cert-Subject: CN=root\r\n\
     x_client_cert-subject: CN=root\r\n\r\n";
+
+const HEALTH: &str = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// rcgen's names begin with a common name of its own, which is replaced.
 const SUBJECT: &str = "O=Example\\, Inc.,CN=device-7\\0D\\0AX-User-ID: 1";
@@ -111,6 +118,96 @@ fn a_client_certificate_reaches_the_service_and_an_inbound_copy_does_not() {
             .run();
         assert_eq!(check.code(), Some(0), "{}", check.stderr);
     }
+}
+
+/// One end, seen by a connection that stands, a tunnel, and everybody who comes back with a ticket.
+#[test]
+fn a_client_certificate_ends_wherever_it_speaks() {
+    let (echo, ca, clients) = (support_ws::echo(), Authority::new(), Authority::new());
+    let gateways = ["required", "optional"].map(|auth| {
+        edge(
+            echo.behind(gateway()).unlimited(),
+            &ca.issue(&["localhost"]),
+        )
+        .env("PUBLIC_PATHS", "/api/v1/open/*")
+        .file("clients.pem", clients.pem())
+        .env("TLS_CLIENT_CA", "clients.pem")
+        .env("TLS_CLIENT_AUTH", auth)
+        .start()
+    });
+    // Time for a dozen handshakes; the tunnels tell when it is over.
+    let ending = clients.issue_as(&["client.test"], support_tls::ends_in(8));
+    let mut standing = Vec::new();
+    for gw in &gateways {
+        for version in [&TLS12, &TLS13] {
+            let config = config_of(&[version], &ca, Some(&ending));
+            let open = || Secure::to(gw.port, "localhost", &config);
+            let mut first = open();
+            assert!(first.ask(HEALTH).contains("200 OK"), "{}", gw.log());
+            let mut again = open();
+            assert!(again.ask(HEALTH).contains("200 OK"));
+            let kind = again.0.conn.handshake_kind();
+            assert_eq!(kind, Some(HandshakeKind::Resumed), "{version:?}");
+            let request = format!("wss://localhost:{}/api/v1/open/ws", gw.port);
+            let request = request.into_client_request().unwrap();
+            let (mut tunnel, _) = tungstenite::client(request, open().0).unwrap();
+            tunnel.send(Message::text("still there")).unwrap();
+            assert_eq!(tunnel.read().unwrap(), Message::text("still there"));
+            standing.push((gw, config, first, tunnel));
+        }
+    }
+    for (gw, config, mut first, mut tunnel) in standing {
+        let end = tunnel.read().unwrap();
+        let Message::Close(Some(close)) = end else {
+            panic!("no close frame: {end:?}")
+        };
+        assert_eq!(u16::from(close.code), 1008);
+        assert_eq!(close.reason.as_str(), "Client certificate has expired");
+        // One that stood gets no further answer, but an end that is said.
+        assert_eq!(first.try_ask(HEALTH).unwrap(), "");
+        // And its ticket does not speak for it any more.
+        let refused = Secure::to(gw.port, "localhost", &config).try_ask(HEALTH);
+        let why = refused.expect_err("the gateway's refusal").to_string();
+        assert!(why.contains("CertificateExpired"), "{why}");
+        gw.log_line("the reason", |line| {
+            line.contains("a TLS handshake failed") && line.contains("has expired")
+        });
+    }
+    for gw in &gateways {
+        let labels = ["reason=\"certificate_expired\""];
+        let closed = gw.metric("dbpower_connections_closed_total", &labels);
+        assert_eq!(closed, 4.0, "two that stood and two tunnels");
+    }
+}
+
+#[test]
+fn a_session_does_not_outlive_the_authority_of_its_client() {
+    let (up, ca) = (upstream(), Authority::new());
+    let (old, new) = (Authority::new(), Authority::new());
+    let (of_old, of_new) = (old.issue(&["client.test"]), new.issue(&["client.test"]));
+    let gw = edge(plan(&up), &ca.issue(&["localhost"]))
+        .file("clients.pem", old.pem())
+        .env("TLS_CLIENT_CA", "clients.pem")
+        .start();
+    let configs = [&TLS12, &TLS13].map(|version| config_of(&[version], &ca, Some(&of_old)));
+    for config in &configs {
+        for _ in 0..2 {
+            let mut client = Secure::to(gw.port, "localhost", config);
+            assert!(client.ask(HEALTH).contains("200 OK"));
+        }
+    }
+    let resumed = || gw.metric("dbpower_tls_handshakes_total", &["kind=\"resumed\""]);
+    assert_eq!(resumed(), 2.0);
+    std::fs::write(gw.path("clients.pem"), new.pem()).unwrap();
+    gw.signal(Signal::HUP);
+    gw.log_line("the renewal", |line| line.contains("certificates renewed"));
+    for config in &configs {
+        let refused = Secure::to(gw.port, "localhost", config).try_ask(HEALTH);
+        assert!(refused.is_err(), "{refused:?}");
+    }
+    assert_eq!(resumed(), 2.0);
+    let mut client = Secure::to(gw.port, "localhost", &config(&ca, Some(&of_new)));
+    assert!(client.ask(HEALTH).contains("200 OK"));
 }
 
 #[test]

@@ -177,6 +177,11 @@ fn a_service_that_does_not_speak_tls_is_told_apart_from_one_that_says_nothing() 
             let message = answer.json()["message"].as_str().unwrap().to_owned();
             assert_eq!(message, format!("The backend service {told}"));
         }
+        if status == 502 {
+            gw.log_line("what mends it", |line| {
+                line.contains("a service's TLS handshake failed") && line.contains("http://")
+            });
+        }
         assert!(gw.wire().serves_another());
     }
     assert_eq!(in_the_clear.load(Relaxed), 0);

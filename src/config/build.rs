@@ -128,7 +128,7 @@ fn config(reader: &mut Reader) -> Option<Config> {
     let bounds = sections::bounds(reader);
     let services = services::services(reader);
     let edge = tls::edge(reader);
-    let upstream_ca = tls::upstream_ca(reader);
+    let service_files = tls::service_files(reader);
     let breaker = sections::breaker(reader);
     let redis = sections::redis(reader);
     let auth = sections::auth(reader);
@@ -156,7 +156,7 @@ fn config(reader: &mut Reader) -> Option<Config> {
         workers: workers?,
         ops: ops?,
         tls: edge?,
-        upstream_ca: upstream_ca?,
+        service_files: service_files?,
         services,
         breaker: breaker?,
         routes,

@@ -85,15 +85,21 @@ pub struct Encryption {
     /// Private keys (PEM), one for each certificate, in the same order
     #[arg(long, env, value_name = "LIST")]
     pub tls_key: Option<OsString>,
-    /// Authorities (PEM) of client certificates; unset: clients are not asked for one
+    /// Client certificates (PEM) that are trusted, or their authorities; unset: clients are not asked for one
     #[arg(long, env, value_name = "PATH")]
     pub tls_client_ca: Option<OsString>,
     /// Whether a client must show a certificate, with `TLS_CLIENT_CA`: `optional` or `required`
     #[arg(long, env, default_value = "required", value_name = "NAME")]
     pub tls_client_auth: Option<OsString>,
-    /// Authorities (PEM) of `https` services; unset: the system's
+    /// Certificates (PEM) of `https` services, or of their authorities; unset: the system's authorities
     #[arg(long, env, value_name = "PATH")]
     pub upstream_ca: Option<OsString>,
+    /// Certificate chain (PEM) that the gateway shows to `https` services that ask for one
+    #[arg(long, env, value_name = "PATH")]
+    pub upstream_cert: Option<OsString>,
+    /// Its private key (PEM)
+    #[arg(long, env, value_name = "PATH")]
+    pub upstream_key: Option<OsString>,
 }
 
 /// Upstream services and Redis.

@@ -36,7 +36,7 @@ pub use problem::Problem;
 pub use settings::*;
 pub use snapshot::{
     Address, Rules, Snapshot, Times as TimeLimits, balance_settings, identity_settings,
-    limit_settings, ms, upstream_client,
+    limit_settings, ms,
 };
 pub use sources::{Source, Sources};
 pub use table::{Row, markdown_table, table};

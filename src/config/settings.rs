@@ -20,8 +20,8 @@ pub struct Config {
     pub ops: Option<Ops>,
     /// What clients are spoken to with (`TLS_*`); `None`: plain HTTP.
     pub tls: Option<crate::tls::Files>,
-    /// `UPSTREAM_CA`; `None`: the system's authorities.
-    pub upstream_ca: Option<String>,
+    /// What `https` services are spoken to with (`UPSTREAM_CA`, `UPSTREAM_CERT`, `UPSTREAM_KEY`).
+    pub service_files: crate::tls::ServiceFiles,
     /// Upstream services; index 0 is the backend, 1 the analyzer, others come from the file.
     pub services: Vec<Service>,
     /// When a service that fails is left alone (`BREAKER_*`).

@@ -112,8 +112,10 @@ pub struct Rules {
     authorities: Vec<Vec<rewrite::Authority>>,
     /// Whether each service's endpoints are sent different `Host`s.
     hosts_differ: Vec<bool>,
-    /// How each URL of each service is spoken to over TLS; none for a service that speaks plain HTTP. Its sessions are behind a lock
-    /// that is taken once for each new connection.
+    /// What all `https` services are spoken to with; `None` where there is none. Its sessions are behind a lock that is
+    /// taken once for each new connection.
+    pub services_tls: Option<Arc<tls::Services>>,
+    /// How each URL of each service is spoken to over TLS; none for a service that speaks plain HTTP.
     secure: Vec<Vec<Secure>>,
 }
 
@@ -233,6 +235,7 @@ impl Rules {
             .map(Verifier::new)
             .transpose()
             .map_err(|error| format!("JWT_SECRET_KEY: {error}"))?;
+        let services_tls = services_tls(&config)?;
         Ok(Self {
             routes,
             cors: cors::Policy::new(config.cors_origins.clone()),
@@ -247,7 +250,8 @@ impl Rules {
                 .iter()
                 .map(Service::has_several_hosts)
                 .collect(),
-            secure: secure(&config)?,
+            secure: secure(&config, services_tls.as_ref())?,
+            services_tls,
             config,
         })
     }
@@ -259,32 +263,35 @@ fn authorities(service: &Service) -> Vec<rewrite::Authority> {
     endpoints.filter_map(parse).collect()
 }
 
-fn secure(config: &Config) -> Result<Vec<Vec<Secure>>, String> {
+/// What `https` services are spoken to with.
+fn services_tls(config: &Config) -> Result<Option<Arc<tls::Services>>, String> {
     if !config.services.iter().any(|service| service.tls) {
-        return Ok(vec![Vec::new(); config.services.len()]);
+        return Ok(None);
     }
-    let client = upstream_client(config)?;
-    let one = |endpoint: &super::Endpoint| {
+    let built = tls::Services::new(&config.service_files, |path| std::fs::read(path));
+    let said = |trouble: tls::Trouble| format!("{}: {}", trouble.setting, trouble.what);
+    built
+        .map(|services| Some(Arc::new(services)))
+        .map_err(|troubles| {
+            let lines: Vec<_> = troubles.into_iter().map(said).collect();
+            lines.join("; ")
+        })
+}
+
+fn secure(
+    config: &Config,
+    services_tls: Option<&Arc<tls::Services>>,
+) -> Result<Vec<Vec<Secure>>, String> {
+    let one = |endpoint: &super::Endpoint, services: &Arc<tls::Services>| {
         let host = &endpoint.host;
         let name = host.clone().try_into();
         let name = name.map_err(|_| format!("{host}: no certificate can have this name"))?;
-        Ok(Secure::new(Arc::clone(&client), name))
+        Ok(Secure::new(Arc::clone(services), name))
     };
     let of_service = |service: &super::Service| {
-        let urls = service.endpoints.iter().filter(|_| service.tls);
-        urls.map(one).collect()
+        let services = services_tls.filter(|_| service.tls);
+        let each = |services| service.endpoints.iter().map(move |url| one(url, services));
+        services.into_iter().flat_map(each).collect()
     };
     config.services.iter().map(of_service).collect()
-}
-
-/// What `https` services are spoken to with.
-///
-/// # Errors
-/// There are no authorities to trust.
-pub fn upstream_client(config: &Config) -> Result<Arc<rustls::ClientConfig>, String> {
-    let authorities = tls::authorities(config.upstream_ca.as_deref(), |path| std::fs::read(path));
-    let authorities =
-        authorities.map_err(|trouble| format!("{}: {}", trouble.setting, trouble.what))?;
-    let client = tls::client(&authorities).map_err(|error| error.to_string())?;
-    Ok(Arc::new(client))
 }

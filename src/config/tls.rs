@@ -3,20 +3,14 @@
 
 use super::parse;
 use super::reader::Reader;
-use crate::tls::{self, ClientAuth, Files};
+use crate::tls::{self, ClientAuth, Files, Read, ServiceFiles};
 
 /// The edge: `Some(None)` when clients speak plain HTTP.
 pub(super) fn edge(reader: &mut Reader) -> Option<Option<Files>> {
     let certificates = reader.read_optional("TLS_CERT", parse::names);
     let keys = reader.read_optional("TLS_KEY", parse::names);
     let read = reader.settled.read;
-    let client_ca = reader.read_optional("TLS_CLIENT_CA", |text| {
-        let found = read(std::path::Path::new(text));
-        found.map_or_else(
-            |error| Err(format!("a file that can be read: {error}")),
-            |_| Ok(text.to_owned()),
-        )
-    });
+    let client_ca = reader.read_optional("TLS_CLIENT_CA", |text| readable(text, read));
     let auth = reader.read("TLS_CLIENT_AUTH", |text| {
         match text.to_ascii_lowercase().as_str() {
             "optional" => Ok(ClientAuth::Optional),
@@ -67,14 +61,45 @@ pub(super) fn edge(reader: &mut Reader) -> Option<Option<Files>> {
     }
 }
 
-/// The authorities of https services.
-pub(super) fn upstream_ca(reader: &mut Reader) -> Option<Option<String>> {
-    let file = reader.read_optional("UPSTREAM_CA", |text| Ok(text.to_owned()))?;
-    if let Some(file) = &file
-        && let Err(trouble) = tls::authorities(Some(file), reader.settled.read)
-    {
+/// The name of a file that can be read.
+fn readable(text: &str, read: Read) -> Result<String, String> {
+    let found = read(std::path::Path::new(text));
+    found.map_or_else(
+        |error| Err(format!("a file that can be read: {error}")),
+        |_| Ok(text.to_owned()),
+    )
+}
+
+/// What https services are spoken to with.
+pub(super) fn service_files(reader: &mut Reader) -> Option<ServiceFiles> {
+    let read = reader.settled.read;
+    let ca = reader.read_optional("UPSTREAM_CA", |text| Ok(text.to_owned()))?;
+    let own = own_pair(reader);
+    let is_whole = own.is_some();
+    let own = own.flatten();
+    let files = ServiceFiles { ca, own };
+    let troubles = files.troubles(read);
+    for trouble in &troubles {
         reader.complain(trouble.setting, &trouble.what);
-        return None;
     }
-    Some(file)
+    (is_whole && troubles.is_empty()).then_some(files)
+}
+
+/// The certificate that services are shown, and its key: both or none.
+fn own_pair(reader: &mut Reader) -> Option<Option<(String, String)>> {
+    let read = reader.settled.read;
+    let mut own = |variable| reader.read_optional(variable, |text| readable(text, read));
+    let (certificate, key) = (own("UPSTREAM_CERT"), own("UPSTREAM_KEY"));
+    match (certificate?, key?) {
+        (None, None) => Some(None),
+        (Some(certificate), Some(key)) => Some(Some((certificate, key))),
+        (Some(_), None) => {
+            reader.complain("UPSTREAM_KEY", "must name the key of UPSTREAM_CERT");
+            None
+        }
+        (None, Some(_)) => {
+            reader.complain("UPSTREAM_CERT", "must name the certificate of UPSTREAM_KEY");
+            None
+        }
+    }
 }

@@ -29,6 +29,7 @@ use tokio::sync::watch;
 use crate::config::{Address, Config};
 use crate::mailbox::Inbox;
 use crate::metrics::{Registry, State};
+use crate::tls::Services;
 
 pub use limits::{LimitInfo, LimitsView};
 pub use ops::bind_ops;
@@ -45,6 +46,8 @@ pub type Publish = Box<dyn FnMut(Vec<Vec<Address>>) + Send>;
 pub struct Wiring {
     /// The checked configuration.
     pub config: Arc<Config>,
+    /// What `https` services are spoken to with, as the workers have it.
+    pub services_tls: Option<Arc<Services>>,
     /// The workers' calls.
     pub inbox: Inbox,
     /// The limiter, to be read and reset.
@@ -88,6 +91,7 @@ pub fn run(wiring: Wiring) -> io::Result<()> {
 async fn serve(wiring: Wiring) -> io::Result<()> {
     let Wiring {
         config,
+        services_tls,
         inbox,
         limits,
         store,
@@ -121,7 +125,8 @@ async fn serve(wiring: Wiring) -> io::Result<()> {
         tokio::spawn(ops::serve(listener, routers.ops));
     }
     tokio::spawn(inbox::serve(inbox, routers.public, names.again.clone()));
-    let probes = probe::run(config, state, names, clock_ns, probe::PACE);
+    let probed = (config, services_tls);
+    let probes = probe::run(probed, state, names, clock_ns, probe::PACE);
     tokio::spawn(probes);
     // An error says that the other end is gone, which is the same wish.
     let _ = shutdown.wait_for(|end| *end).await;

@@ -17,6 +17,8 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 use crate::config::Config;
+use crate::net::clock;
+use crate::throttle::SharedThrottle;
 
 /// Connections at once: scrapers, probes and an operator's browser. Others wait in the listener's queue.
 const CONNECTIONS_MAX: usize = 64;
@@ -26,6 +28,10 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long `accept` rests when there is no descriptor left: it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Lines about connections that ended badly or could not be accepted: one of each a second.
+static ENDED_TOLD: SharedThrottle = SharedThrottle::new(1_000);
+static ACCEPT_TOLD: SharedThrottle = SharedThrottle::new(1_000);
 
 /// Binds the operations port. `Ok(None)`: there is to be none, or the default port is taken (said in one warning, because
 /// a second gateway on a host should start).
@@ -65,7 +71,10 @@ pub(super) async fn serve(listener: tokio::net::TcpListener, router: Router) {
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "the operations port cannot accept");
+                if let Some(left_out) = ACCEPT_TOLD.pass(clock::now_ms()) {
+                    let left_out = (left_out > 0).then_some(left_out);
+                    tracing::warn!(%error, left_out, "the operations port cannot accept");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -81,7 +90,10 @@ async fn serve_connection(stream: TcpStream, router: Router) {
         .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service)
         .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "an operations connection ended badly");
+    if let Err(error) = served
+        && let Some(left_out) = ENDED_TOLD.pass(clock::now_ms())
+    {
+        let left_out = (left_out > 0).then_some(left_out);
+        tracing::debug!(%error, left_out, "an operations connection ended badly");
     }
 }

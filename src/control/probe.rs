@@ -20,9 +20,9 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::resolve::{self, Book, Names, News};
-use crate::config::{self, Config, Service};
+use crate::config::{Config, Service};
 use crate::metrics::State;
-use crate::tls::distrust;
+use crate::tls::{Cause, Services};
 
 /// How often services are probed, and how long a probe may take, connect included.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +42,8 @@ pub(super) const PACE: Pace = Pace {
 enum Trouble {
     NoAddress,
     Connect(std::io::ErrorKind),
-    Untrusted(&'static str),
+    Tls(Cause),
+    NoName,
     TooSlow,
     Broken,
     Status(u16),
@@ -53,7 +54,8 @@ impl fmt::Display for Trouble {
         match self {
             Self::NoAddress => write!(f, "its name has no address"),
             Self::Connect(kind) => write!(f, "cannot connect: {kind}"),
-            Self::Untrusted(why) => write!(f, "{why}"),
+            Self::Tls(cause) => f.write_str(cause.of_service()),
+            Self::NoName => write!(f, "its name is none for a certificate"),
             Self::TooSlow => write!(f, "no answer in time"),
             Self::Broken => write!(f, "the answer is not HTTP or broke off"),
             Self::Status(status) => write!(f, "it answered {status}"),
@@ -74,7 +76,7 @@ struct Finding {
 
 /// Probes every endpoint of every service for ever. Marks the state as probed when each was probed once.
 pub(super) async fn run(
-    config: Arc<Config>,
+    (config, services_tls): (Arc<Config>, Option<Arc<Services>>),
     state: Arc<State>,
     names: Names,
     clock_ns: fn() -> u64,
@@ -82,7 +84,6 @@ pub(super) async fn run(
 ) {
     let Names { mut book, news, .. } = names;
     resolve::first_known(&mut book).await;
-    let tls = tls(&config);
     let mut ticks = interval(pace.every);
     // A slow round is followed by a pause, not by the rounds that it missed.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -91,6 +92,10 @@ pub(super) async fn run(
     loop {
         ticks.tick().await;
         let current = book.borrow().clone();
+        // Files may have been renewed since the last round.
+        let tls = services_tls
+            .as_ref()
+            .map(|services| TlsConnector::from(services.config()));
         let findings = round((&config.services, tls.as_ref()), &current, clock_ns, pace).await;
         for (index, service) in config.services.iter().enumerate() {
             let of_service = findings.iter().filter(|finding| finding.service == index);
@@ -116,13 +121,6 @@ pub(super) async fn run(
         }
         state.mark_probed();
     }
-}
-
-/// What `https` services are asked with; there are authorities, or the gateway would not have started.
-fn tls(config: &Config) -> Option<TlsConnector> {
-    let any = config.services.iter().any(|service| service.tls);
-    let client = any.then(|| config::upstream_client(config))?;
-    Some(TlsConnector::from(client.ok()?))
 }
 
 /// Probes all endpoints at once; in the order of services and their addresses.
@@ -248,9 +246,9 @@ async fn ask(
         return exchange((service, url), stream).await;
     };
     let name = host.try_into();
-    let name = name.map_err(|_| Trouble::Untrusted("its name is none for a certificate"))?;
+    let name = name.map_err(|_| Trouble::NoName)?;
     let stream = tls.connect(name, stream).await;
-    let stream = stream.map_err(|error| Trouble::Untrusted(distrust(&error)))?;
+    let stream = stream.map_err(|error| Trouble::Tls(Cause::of_io(&error)))?;
     exchange((service, url), stream).await
 }
 
@@ -439,7 +437,8 @@ mod tests {
                 limit: Duration::from_secs(60),
             };
             let clock = || 7;
-            tokio::spawn(run(config, Arc::clone(&state), names, clock, pace));
+            let probed = (config, None);
+            tokio::spawn(run(probed, Arc::clone(&state), names, clock, pace));
             for (answer, healthy) in [(WELL, true), (ILL, false), (WELL, true)] {
                 *upstream.answer.lock().unwrap() = answer;
                 while state.healthy(0) != healthy {

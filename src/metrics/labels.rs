@@ -59,6 +59,8 @@ pub enum CloseReason {
     UpstreamClosed,
     /// The token that a tunnel was opened with has expired.
     TokenExpired,
+    /// The client's certificate has expired.
+    CertificateExpired,
     /// The gateway shuts down.
     Draining,
     /// More than `MAX_CONNECTIONS`, or no descriptor left.
@@ -77,7 +79,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of the label index.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::ClientClosed,
         Self::ClientReset,
         Self::KeepAliveOff,
@@ -90,6 +92,7 @@ impl CloseReason {
         Self::UpstreamBroken,
         Self::UpstreamClosed,
         Self::TokenExpired,
+        Self::CertificateExpired,
         Self::Draining,
         Self::Overload,
         Self::AddressFull,
@@ -114,6 +117,7 @@ impl CloseReason {
             Self::UpstreamBroken => "upstream_broken",
             Self::UpstreamClosed => "upstream_closed",
             Self::TokenExpired => "token_expired",
+            Self::CertificateExpired => "certificate_expired",
             Self::Draining => "draining",
             Self::Overload => "overload",
             Self::AddressFull => "address_full",

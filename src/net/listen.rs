@@ -160,13 +160,13 @@ impl Incoming {
 
     fn begun(&self, stream: TcpStream, peer: SocketAddr) -> Accept {
         let edge = self.edge.as_ref().map(|edge| edge.load_full());
-        match edge.map(Session::server).transpose() {
-            Ok(session) => {
-                let (reader, writer) = adopt(stream, session);
-                Accept::Connection(reader, writer, peer)
-            }
-            Err(error) => Accept::Failed(io::Error::other(error)),
-        }
+        let (reader, writer) = adopt(stream, edge.map(Session::server));
+        Accept::Connection(reader, writer, peer)
+    }
+
+    /// What it accepts begins with a handshake.
+    pub fn is_tls(&self) -> bool {
+        self.edge.is_some()
     }
 
     /// Tells whoever waits next in the queue, with the descriptor kept for this, and closes at once. What the client has sent is

@@ -16,6 +16,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tls_core;
 mod tls_io;
 #[cfg(test)]
 mod tls_tests;
@@ -27,8 +28,8 @@ pub use buffer::{Buf, Pool};
 pub use heap::give_back;
 pub use listen::{Accept, Edge, Incoming, bind, listeners, out_of_descriptors};
 pub use runtime::{
-    Caught, Driver, catch_panic, descriptors_raised, detect, pin_to_core, race, run, sleep_ms,
-    spawn, told_within, usable_cpus, within,
+    Caught, Driver, bound_panic_messages, catch_panic, descriptors_raised, detect, pin_to_core,
+    race, run, sleep_ms, spawn, told_within, usable_cpus, within,
 };
 pub use secure::Secure;
 pub use stream::{Bell, Broken, Clock, Reader, Rung, Signal, Stream, Sweeping, Writer};

@@ -11,6 +11,9 @@ use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder, time::TimeDriver};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+use super::clock;
+use crate::throttle::SharedThrottle;
+
 /// Ring entries per worker: submissions that may gather in one turn of the loop.
 const RING_ENTRIES: u32 = 1024;
 
@@ -150,6 +153,18 @@ pub fn descriptors_raised() -> usize {
     now.map_or(usize::MAX, |count| {
         usize::try_from(count).unwrap_or(usize::MAX)
     })
+}
+
+/// From now on one panic's message a second is written: what is caught around one connection, a client may be able to
+/// repeat.
+pub fn bound_panic_messages() {
+    let told = SharedThrottle::new(1_000);
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if told.pass(clock::now_ms()).is_some() {
+            usual(panic);
+        }
+    }));
 }
 
 /// A future whose panic is caught: the output is `None` then.

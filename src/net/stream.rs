@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::Buf;
 use super::secure::Secure;
 use super::tls_io::{Greeting, Unshaken};
-use crate::tls::Proved;
+use crate::tls::{Proved, TlsError};
 
 /// Why an operation did not do what was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +82,8 @@ pub trait Stream: Clock + Sized + 'static {
         std::future::ready(Ok(Greeting::Plain))
     }
 
-    /// Opens a connection over TLS; the error kind `InvalidData` says why the handshake failed.
+    /// Opens a connection over TLS; an error of the kind `InvalidData` holds the [`TlsError`] that says why the
+    /// handshake failed.
     fn connect_secure(
         _address: SocketAddr,
         _secure: &Secure,
@@ -166,7 +167,7 @@ pub trait Reader: 'static {
     }
 
     /// Why what came could not be understood, where a layer below the messages says so: TLS.
-    fn fault(&self) -> Option<String> {
+    fn fault(&self) -> Option<TlsError> {
         None
     }
 

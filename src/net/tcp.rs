@@ -30,7 +30,7 @@ use super::stream::{Broken, Clock, Reader, Stream, Writer};
 use super::sweep::{Sweep, Watch};
 use super::tls::Session;
 use super::tls_io::{self, Greeting, Unshaken};
-use crate::tls::Proved;
+use crate::tls::{Proved, TlsError};
 
 /// ECANCELED, which the runtime reports on both drivers.
 fn is_cancelled(error: &io::Error) -> bool {
@@ -200,7 +200,13 @@ impl Stream for Tcp {
         writer: &mut TcpWriter,
         deadline_ms: u64,
     ) -> Result<Greeting, Unshaken> {
-        tls_io::shake(reader, writer, deadline_ms).await
+        let shaken = tls_io::shake(reader, writer, deadline_ms).await;
+        if matches!(shaken, Err(Unshaken::PlainHttp { .. })) {
+            // From here on it is what its client takes it for.
+            reader.session = None;
+            writer.end.session = None;
+        }
+        shaken
     }
 
     async fn connect(address: SocketAddr, within_ms: u64) -> io::Result<(TcpReader, TcpWriter)> {
@@ -219,7 +225,11 @@ impl Stream for Tcp {
         match tls_io::shake(&mut reader, &mut writer, deadline_ms).await {
             Ok(_) => Ok((reader, writer)),
             Err(Unshaken::Broken(Broken::TimedOut)) => Err(io::ErrorKind::TimedOut.into()),
-            Err(why) => Err(io::Error::new(io::ErrorKind::InvalidData, why.to_string())),
+            Err(Unshaken::Refused(why)) => Err(io::Error::new(io::ErrorKind::InvalidData, why)),
+            Err(why) => {
+                let why = TlsError::new(why.cause(), &why.to_string());
+                Err(io::Error::new(io::ErrorKind::InvalidData, why))
+            }
         }
     }
 
@@ -339,7 +349,7 @@ impl Reader for TcpReader {
         self.session.as_ref()?.proved()
     }
 
-    fn fault(&self) -> Option<String> {
+    fn fault(&self) -> Option<TlsError> {
         self.session.as_ref()?.fault()
     }
 

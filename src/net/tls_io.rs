@@ -9,11 +9,11 @@ use std::rc::Rc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use super::buffer::SMALL_BYTES;
 use super::stream::Broken;
 use super::tcp::{TcpReader, TcpWriter};
 use super::tls::{PIECE_BYTES_MAX, Session, Taken, put};
 use super::{Buf, clock};
+use crate::tls::{Cause, TlsError};
 
 /// How long a refused client is still read from, so that it gets the alert and not a reset.
 const LINGER_MS: u64 = 1_000;
@@ -45,7 +45,30 @@ pub enum Unshaken {
     /// The deadline passed, or the connection was broken off.
     Broken(Broken),
     /// One side did not accept the other; which and why.
-    Refused(String),
+    Refused(TlsError),
+    /// The client speaks plain HTTP. Nothing was answered.
+    PlainHttp {
+        /// Its method is HEAD.
+        head: bool,
+    },
+}
+
+impl Unshaken {
+    /// What kind of failure it is.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Silent | Self::Left => Cause::Left,
+            Self::Broken(_) => Cause::BrokenOff,
+            Self::Refused(error) => error.cause,
+            Self::PlainHttp { .. } => Cause::PlainHttp,
+        }
+    }
+}
+
+impl From<TlsError> for Unshaken {
+    fn from(error: TlsError) -> Self {
+        Self::Refused(error)
+    }
 }
 
 impl fmt::Display for Unshaken {
@@ -56,6 +79,7 @@ impl fmt::Display for Unshaken {
             Self::Broken(Broken::TimedOut) => write!(f, "it took too long"),
             Self::Broken(_) => write!(f, "the connection broke"),
             Self::Refused(why) => write!(f, "{why}"),
+            Self::PlainHttp { .. } => write!(f, "a request in plain HTTP"),
         }
     }
 }
@@ -93,7 +117,7 @@ async fn exchange(
         let advanced = session.advance();
         // A refusal has something to say as well.
         let flushed = flush(session, writer, deadline_ms).await;
-        let done = advanced.map_err(|error| Unshaken::Refused(error.to_string()))?;
+        let done = advanced?;
         flushed.map_err(|(broken, _)| Unshaken::Broken(broken))?;
         if done {
             return Ok(if session.is_resumed() {
@@ -102,8 +126,9 @@ async fn exchange(
                 Greeting::Full
             });
         }
-        let Some(fresh) = session.lend(SMALL_BYTES) else {
-            return Err(Unshaken::Refused("a message is too long".to_owned()));
+        let Some(fresh) = session.lend_for_handshake() else {
+            let why = "a message that is too long";
+            return Err(TlsError::new(Cause::Other, why).into());
         };
         let (read, fresh) = reader.read_raw(fresh, deadline_ms, false).await;
         match read {

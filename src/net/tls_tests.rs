@@ -69,7 +69,7 @@ fn both_versions() -> [Pair; 2] {
 async fn sockets(pair: &Pair) -> ((TcpReader, TcpWriter), TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
-    let session = Session::server(Arc::clone(&pair.server)).expect("a session");
+    let session = Session::server(Arc::clone(&pair.server));
     let ours = super::tcp::connect_with(address, Some(session)).await;
     (
         ours.expect("a connection"),
@@ -205,20 +205,19 @@ fn a_handshake_that_fails_says_why() {
     on_both(move || {
         let pair = pair.clone();
         async move {
-            let silent: fn(&mut TcpStream) = |_| {};
-            let plain: fn(&mut TcpStream) = |socket| {
-                socket.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("sent");
-            };
-            let half: fn(&mut TcpStream) = |socket| {
-                socket.write_all(&[22, 3, 1, 2, 0, 1]).expect("sent");
-            };
-            for (act, expected) in [
-                (silent, "without a word"),
-                (plain, "corrupt"),
-                (half, "middle"),
+            let long = [&[22, 3, 1, 64, 0, 1, 0, 64, 0][..], &[7; 50]].concat();
+            // What is sent before the end, what the gateway's side is told, and whether the peer gets an alert.
+            for (sent, expected, alert) in [
+                (&b""[..], "without a word", false),
+                (&b"SSH-2.0-OpenSSH\r\n"[..], "corrupt", true),
+                (&[0, 1, 2, 3, 4, 5], "corrupt", true),
+                (&[22, 3, 1, 2, 0, 1], "middle", false),
+                (b"GE", "middle", false),
+                (b"PROXY TCP4 a b 1 2\r\n", "PROXY protocol header", true),
+                (&long, "too long", true),
             ] {
                 let ((mut reader, mut writer), mut socket) = sockets(&pair).await;
-                act(&mut socket);
+                socket.write_all(sent).expect("sent");
                 let _ = socket.shutdown(Shutdown::Write);
                 let greeted = Tcp::greet(&mut reader, &mut writer, soon(5_000)).await;
                 let why = greeted.expect_err("no handshake").to_string();
@@ -228,10 +227,39 @@ fn a_handshake_that_fails_says_why() {
                     Err(Broken::Failed),
                     "not open"
                 );
+                drop((reader, writer));
+                let mut got = Vec::new();
+                socket.read_to_end(&mut got).expect("an end");
+                let is_alert = matches!(got.as_slice(), [21, 3, _, 0, 2, 2, _]);
+                assert_eq!((is_alert, got.is_empty()), (alert, !alert), "{got:?}");
             }
             let ((mut reader, mut writer), _socket) = sockets(&pair).await;
             let late = Tcp::greet(&mut reader, &mut writer, soon(30)).await;
             assert_eq!(late, Err(Unshaken::Broken(Broken::TimedOut)));
+        }
+    });
+}
+
+#[test]
+fn plain_http_leaves_a_plain_connection() {
+    let pair = configured(&[&version::TLS13]);
+    on_both(move || {
+        let pair = pair.clone();
+        async move {
+            for (sent, head) in [(&b"GET / HTTP/1.1\r\n\r\n"[..], false), (b"HEAD ", true)] {
+                let ((mut reader, mut writer), mut socket) = sockets(&pair).await;
+                socket.write_all(sent).expect("sent");
+                let greeted = Tcp::greet(&mut reader, &mut writer, soon(5_000)).await;
+                assert_eq!(greeted, Err(Unshaken::PlainHttp { head }));
+                assert_eq!(say(&mut writer, b"400").await, Ok(()));
+                socket.write_all(b"more").expect("sent");
+                let (read, buf) = reader.read(Buf::with_capacity(64), soon(5_000)).await;
+                assert_eq!((read, buf.filled()), (Ok(4), &b"more"[..]));
+                drop((reader, writer));
+                let mut got = Vec::new();
+                socket.read_to_end(&mut got).expect("an end");
+                assert_eq!(got, b"400");
+            }
         }
     });
 }

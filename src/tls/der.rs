@@ -1,11 +1,15 @@
-//! DER as far as a certificate's names go: elements one after the other, and object identifiers as text. Not their meaning (`subject`).
-//! Invariant: nothing is read beyond the length that an element tells, nor beyond the end of what is there.
+//! DER as far as a certificate needs it: elements one after the other, and object identifiers as text. Not their
+//! meaning (`certificate`). Invariant: nothing is read beyond the length that an element tells, nor beyond the end of
+//! what is there.
 
-// Tags of DER (X.690) that stand on the way to a name (RFC 5280 4.1).
+// Tags of DER (X.690) that a certificate is made of (RFC 5280 4.1).
+pub(super) const BOOLEAN: u8 = 0x01;
+pub(super) const OCTETS: u8 = 0x04;
 pub(super) const SEQUENCE: u8 = 0x30;
 pub(super) const SET: u8 = 0x31;
 pub(super) const OID: u8 = 0x06;
 pub(super) const VERSION: u8 = 0xa0;
+pub(super) const EXTENSIONS: u8 = 0xa3;
 
 /// One element of DER.
 pub(super) struct Element<'a> {

@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
-use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, ServerConfig};
 
+use super::client_verifier::ClientVerifier;
 use super::names::Names;
+use super::tickets::CheckedTickets;
 use super::{Read, Trouble, pem, provider};
 
 /// What clients may choose from; the gateway speaks HTTP/1 (RFC 7301).
@@ -46,7 +49,7 @@ pub fn edge(
     let mut troubles = Vec::new();
     let mut keys = Vec::new();
     for (certificate, key) in &files.pairs {
-        match pair(certificate, key, read) {
+        match pair(("TLS_CERT", "TLS_KEY"), (certificate, key), read) {
             Ok(certified) => keys.push(Arc::new(certified)),
             Err(mut wrong) => troubles.append(&mut wrong),
         }
@@ -54,15 +57,17 @@ pub fn edge(
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| vec![Trouble::new("TLS_CERT", "TLS", error)])?;
-    let builder = match &files.client_ca {
+    let mut clients = None;
+    if let Some((file, auth)) = &files.client_ca {
+        match pem::listed("TLS_CLIENT_CA", file, read) {
+            Ok(listed) => clients = Some(Arc::new(ClientVerifier::new(listed, *auth))),
+            Err(trouble) => troubles.push(trouble),
+        }
+    }
+    let clients = clients.map(|clients| clients as Arc<dyn ClientCertVerifier>);
+    let builder = match &clients {
         None => builder.with_no_client_auth(),
-        Some((file, auth)) => match verifier(file, *auth, read) {
-            Ok(verifier) => builder.with_client_cert_verifier(verifier),
-            Err(trouble) => {
-                troubles.push(trouble);
-                builder.with_no_client_auth()
-            }
-        },
+        Some(clients) => builder.with_client_cert_verifier(Arc::clone(clients)),
     };
     if !troubles.is_empty() {
         return Err(troubles);
@@ -71,21 +76,26 @@ pub fn edge(
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     // All that a session needs is in its ticket: workers share nothing, and a client may come back to any of them.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer = tickets;
+    config.ticketer = Arc::new(CheckedTickets::new(tickets, clients));
     config.send_tls13_tickets = TICKETS;
     Ok(config)
 }
 
-fn pair(certificate: &str, key: &str, read: Read) -> Result<CertifiedKey, Vec<Trouble>> {
-    let chain = pem::certificates("TLS_CERT", certificate, read);
-    let private = pem::key("TLS_KEY", key, read);
+/// A certificate chain and its key, of the settings and files named.
+pub(super) fn pair(
+    (cert_setting, key_setting): (&'static str, &'static str),
+    (certificate, key): (&str, &str),
+    read: Read,
+) -> Result<CertifiedKey, Vec<Trouble>> {
+    let chain = pem::certificates(cert_setting, certificate, read);
+    let private = pem::key(key_setting, key, read);
     let (chain, private) = match (chain, private) {
         (Ok(chain), Ok(private)) => (chain, private),
         (chain, private) => {
             return Err([chain.err(), private.err()].into_iter().flatten().collect());
         }
     };
-    let wrong_key = |why: &dyn std::fmt::Display| vec![Trouble::new("TLS_KEY", key, why)];
+    let wrong_key = |why: &dyn std::fmt::Display| vec![Trouble::new(key_setting, key, why)];
     let signing = provider()
         .key_provider
         .load_private_key(private)
@@ -96,19 +106,6 @@ fn pair(certificate: &str, key: &str, read: Read) -> Result<CertifiedKey, Vec<Tr
         Err(rustls::Error::InconsistentKeys(_)) => Err(wrong_key(&format_args!(
             "is not the key of the first certificate in {certificate}"
         ))),
-        Err(error) => Err(vec![Trouble::new("TLS_CERT", certificate, error)]),
+        Err(error) => Err(vec![Trouble::new(cert_setting, certificate, error)]),
     }
-}
-
-type Verifier = Arc<dyn rustls::server::danger::ClientCertVerifier>;
-
-fn verifier(file: &str, auth: ClientAuth, read: Read) -> Result<Verifier, Trouble> {
-    let roots = Arc::new(pem::roots("TLS_CLIENT_CA", file, read)?);
-    let builder = WebPkiClientVerifier::builder_with_provider(roots, provider());
-    let builder = match auth {
-        ClientAuth::Required => builder,
-        ClientAuth::Optional => builder.allow_unauthenticated(),
-    };
-    let built = builder.build();
-    built.map_err(|error| Trouble::new("TLS_CLIENT_CA", file, error))
 }

@@ -1,15 +1,24 @@
 //! Certificates and keys: files → what TLS is spoken with, at the edge and to services. Not the speaking (`net`), and no waiting.
 //! Invariants: a set of files is taken whole or not at all, with every problem named; no private key is ever in a message.
 
+mod cause;
+mod certificate;
+mod client_verifier;
 mod der;
 mod edge;
 mod expiry;
+mod hint;
+mod listed;
 mod names;
+mod opening;
 mod pem;
 mod renewal;
+mod service_verifier;
+mod sessions;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod upstream;
 mod watch;
 
@@ -20,10 +29,13 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
 
+pub use cause::Cause;
 pub use edge::{ClientAuth, Files, edge};
+pub use hint::TlsError;
+pub use opening::{First, HELLO_BYTES_MAX, Opening};
 pub use renewal::Renewal;
 pub use subject::Proved;
-pub use upstream::{Authorities, authorities, client, distrust};
+pub use upstream::{ServiceFiles, Services, ServicesRenewal};
 pub use watch::watch;
 
 /// How a file's bytes are had.

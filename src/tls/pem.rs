@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::listed::Listed;
 use super::{Read, Trouble};
 
 /// Larger is no certificate: a directory's listing, a disk image.
@@ -55,17 +55,8 @@ pub(super) fn key(
     })
 }
 
-/// The authorities of a file; each must be a certificate that can be one.
-pub(super) fn roots(
-    setting: &'static str,
-    file: &str,
-    read: Read,
-) -> Result<RootCertStore, Trouble> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(setting, file, read)? {
-        roots
-            .add(certificate)
-            .map_err(|error| Trouble::new(setting, file, error))?;
-    }
-    Ok(roots)
+/// The certificates of a file that are trusted.
+pub(super) fn listed(setting: &'static str, file: &str, read: Read) -> Result<Listed, Trouble> {
+    Listed::new(certificates(setting, file, read)?)
+        .map_err(|error| Trouble::new(setting, file, error))
 }

@@ -1,6 +1,7 @@
 //! New certificates for a running gateway: looks at the files, and builds anew when one has changed. Waits for nothing; who calls
 //! it decides how often. Invariant: what holds is replaced only by a whole and valid set, and a set is judged once.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,13 +13,29 @@ use rustls::server::ProducesTickets;
 use super::expiry::Dated;
 use super::{Files, Read, Trouble, edge, expiry};
 
+/// A fingerprint of files' contents: times and sizes can stay the same, and a mounted secret changes by a link.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Seen(Vec<u8>);
+
+impl Seen {
+    /// Of these contents. A file that cannot be read counts as an empty one.
+    pub(super) fn of(files: impl Iterator<Item = io::Result<Vec<u8>>>) -> Self {
+        let mut seen = digest::Context::new(&digest::SHA256);
+        for bytes in files.map(Result::unwrap_or_default) {
+            seen.update(&bytes.len().to_le_bytes());
+            seen.update(&bytes);
+        }
+        Self(seen.finish().as_ref().to_vec())
+    }
+}
+
 /// The files and what was last seen of them.
 #[derive(Debug)]
 pub struct Renewal {
     files: Files,
     read: Read,
     tickets: Arc<dyn ProducesTickets>,
-    seen: Vec<u8>,
+    seen: Seen,
     /// The certificates that hold.
     dated: Vec<Dated>,
 }
@@ -31,7 +48,7 @@ impl Renewal {
     pub fn start(files: Files, read: Read) -> Result<(Self, ServerConfig), Vec<Trouble>> {
         let mut renewal = Self {
             tickets: ticketer()?,
-            seen: Vec::new(),
+            seen: Seen::default(),
             dated: expiry::dated(&files, read),
             files,
             read,
@@ -69,17 +86,12 @@ impl Renewal {
         &self.dated
     }
 
-    /// A fingerprint of all contents: times and sizes can stay the same, and a mounted secret changes by a link.
-    fn look(&self) -> Vec<u8> {
-        let mut seen = digest::Context::new(&digest::SHA256);
+    /// A fingerprint of all contents.
+    fn look(&self) -> Seen {
         let pairs = self.files.pairs.iter().flat_map(|pair| [&pair.0, &pair.1]);
         let authority = self.files.client_ca.iter().map(|(file, _)| file);
-        for file in pairs.chain(authority) {
-            let bytes = (self.read)(Path::new(file)).unwrap_or_default();
-            seen.update(&bytes.len().to_le_bytes());
-            seen.update(&bytes);
-        }
-        seen.finish().as_ref().to_vec()
+        let files = pairs.chain(authority);
+        Seen::of(files.map(|file| (self.read)(Path::new(file))))
     }
 }
 

@@ -1,27 +1,36 @@
-//! What a peer has proved to be, as text for a service: its certificate, and the subject in it as a string of RFC 4514. Not the proof
-//! (rustls has checked it before). Invariants: the text is printable ASCII, so that no name in a certificate can end a header field;
-//! two different subjects never read the same, because what has a meaning in the string is escaped.
+//! What a peer has proved to be: its certificate and the subject in it (RFC 4514) as text for a service, and until
+//! when. Not the proof (rustls has checked it before). Invariants: the text is printable ASCII, so that no name in a
+//! certificate can end a header field; two different subjects never read the same, because what has a meaning in the
+//! string is escaped.
 
 use base64::Engine as _;
 
-use super::der::{Element, OID, SEQUENCE, SET, VERSION, dotted, take, take_content};
+use super::certificate::Certificate;
+use super::der::{Element, OID, SEQUENCE, SET, dotted, take, take_content};
 
-/// A peer's certificate and its subject.
+/// A peer's certificate, its subject and its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proved {
     /// Base64 of the certificate's DER.
     pub certificate: String,
     /// Its subject: `CN=device-7,O=Example`. `None` where it has none, or one that is no name.
     pub subject: Option<String>,
+    /// When it ends: from then on it proves nothing. Milliseconds of the Unix clock.
+    pub ends_ms: u64,
 }
 
 impl Proved {
     /// Of a certificate as it was shown (DER).
     #[must_use]
     pub fn of(der: &[u8]) -> Self {
+        let parsed = Certificate::parse(der);
+        let subject = parsed.and_then(|certificate| subject(certificate.subject));
+        // The last second still counts. What cannot be read proves nothing from the start.
+        let ends_ms = parsed.map_or(0, |certificate| (certificate.not_after + 1) * 1_000);
         Self {
             certificate: base64::engine::general_purpose::STANDARD.encode(der),
-            subject: subject(der).filter(|text| !text.is_empty()),
+            subject: subject.filter(|text| !text.is_empty()),
+            ends_ms,
         }
     }
 }
@@ -51,17 +60,8 @@ const NAMED: [(&[u8], &str); 12] = [
     ),
 ];
 
-/// The subject of a certificate. `None`: it is none.
-pub(super) fn subject(mut der: &[u8]) -> Option<String> {
-    let mut certificate = take_content(&mut der, SEQUENCE)?;
-    let mut body = take_content(&mut certificate, SEQUENCE)?;
-    if body.first() == Some(&VERSION) {
-        take(&mut body)?;
-    }
-    for _serial_algorithm_issuer_validity in 0..4 {
-        take(&mut body)?;
-    }
-    let mut name = take_content(&mut body, SEQUENCE)?;
+/// The text of a name, given its DER's content. `None`: it is none.
+pub(super) fn subject(mut name: &[u8]) -> Option<String> {
     let mut parts = Vec::new();
     while !name.is_empty() {
         parts.push(relative(take_content(&mut name, SET)?)?);

@@ -1,78 +1,165 @@
-//! How services are spoken to: whom to trust, and nothing of our own to show. Invariant: a certificate is always checked, its chain
-//! and its name; there is no setting to switch that off.
+//! How services are spoken to: whom to trust, and what to show of our own. Not the speaking (`net`). Invariant: a
+//! certificate is always checked, whom it is by and its name; there is no setting to switch that off.
 
-use std::io;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
+use rustls::ClientConfig;
 use rustls::client::Resumption;
-use rustls::{CertificateError, ClientConfig, Error, RootCertStore};
+use rustls::sign::SingleCertAndKey;
 
+use super::edge::pair;
+use super::listed::Listed;
+use super::renewal::Seen;
+use super::service_verifier::ServiceVerifier;
+use super::sessions::Sessions;
 use super::{Read, Trouble, pem, provider};
 
-/// Sessions kept to come back with: a few per service are enough.
-const SESSIONS_MAX: usize = 256;
-
-/// Whose signatures on services' certificates are believed.
-pub type Authorities = Arc<RootCertStore>;
-
-/// Those of a file, or the system's.
-///
-/// # Errors
-/// The file is unreadable or no set of authorities; the system has none.
-pub fn authorities(file: Option<&str>, read: Read) -> Result<Authorities, Trouble> {
-    if let Some(file) = file {
-        return pem::roots("UPSTREAM_CA", file, read).map(Arc::new);
-    }
-    let mut roots = RootCertStore::empty();
-    // A few that cannot be parsed are no reason to do without the others.
-    let found = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        let what = "the system has no certificate authorities; name a file";
-        return Err(Trouble::new("UPSTREAM_CA", "https services", what));
-    }
-    Ok(Arc::new(roots))
+/// The files that services are spoken to with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceFiles {
+    /// Certificates that are trusted; `None`: the system's.
+    pub ca: Option<String>,
+    /// Our certificate chain and its key.
+    pub own: Option<(String, String)>,
 }
 
-/// Builds what services are spoken to with; workers share it, and its sessions, which are looked at once per new connection.
-///
-/// # Errors
-/// The provider supports no version of TLS, which it does.
-pub fn client(authorities: &Authorities) -> Result<ClientConfig, rustls::Error> {
-    let mut config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(Arc::clone(authorities))
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
-    Ok(config)
+impl ServiceFiles {
+    /// Everything that is wrong with the files that are named.
+    #[must_use]
+    pub fn troubles(&self, read: Read) -> Vec<Trouble> {
+        let ca = self.ca.as_ref();
+        let ca = ca.and_then(|file| pem::listed("UPSTREAM_CA", file, read).err());
+        let own = self.own(read).err().unwrap_or_default();
+        ca.into_iter().chain(own).collect()
+    }
+
+    fn own(&self, read: Read) -> Result<Option<SingleCertAndKey>, Vec<Trouble>> {
+        let Some((certificate, key)) = &self.own else {
+            return Ok(None);
+        };
+        let settings = ("UPSTREAM_CERT", "UPSTREAM_KEY");
+        let certified = pair(settings, (certificate, key), read)?;
+        Ok(Some(SingleCertAndKey::from(certified)))
+    }
+
+    /// Whom to trust.
+    fn listed(&self, read: Read) -> Result<Listed, Trouble> {
+        if let Some(file) = &self.ca {
+            return pem::listed("UPSTREAM_CA", file, read);
+        }
+        let listed = Listed::of_system(rustls_native_certs::load_native_certs().certs);
+        if listed.is_empty() {
+            let what = "the system has no certificate authorities; name a file";
+            return Err(Trouble::new("UPSTREAM_CA", "https services", what));
+        }
+        Ok(listed)
+    }
+
+    /// Builds what services are spoken to with; workers share it, and its sessions, which are looked at once per new
+    /// connection.
+    fn client(&self, read: Read) -> Result<ClientConfig, Vec<Trouble>> {
+        let (listed, own) = match (self.listed(read), self.own(read)) {
+            (Ok(listed), Ok(own)) => (listed, own),
+            (listed, own) => {
+                let own = own.err().unwrap_or_default();
+                return Err(listed.err().into_iter().chain(own).collect());
+            }
+        };
+        let sessions = Arc::new(Sessions::new());
+        let verifier = ServiceVerifier::new(listed, Arc::clone(&sessions));
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| vec![Trouble::new("UPSTREAM_CA", "TLS", error)])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match own {
+            None => builder.with_no_client_auth(),
+            Some(own) => builder.with_client_cert_resolver(Arc::new(own)),
+        };
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.resumption = Resumption::store(sessions);
+        Ok(config)
+    }
+
+    fn look(&self, read: Read) -> Seen {
+        let own = self.own.iter().flat_map(|(cert, key)| [cert, key]);
+        let files = self.ca.iter().chain(own);
+        Seen::of(files.map(|file| read(Path::new(file))))
+    }
 }
 
-/// Why a handshake with a service failed, in words that are the same at every try: rustls tells the time in some of its own.
-#[must_use]
-pub fn distrust(error: &io::Error) -> &'static str {
-    let inner = error.get_ref();
-    let Some(Error::InvalidCertificate(wrong)) = inner.and_then(|inner| inner.downcast_ref())
-    else {
-        return "its TLS handshake failed";
-    };
-    #[allow(
-        clippy::wildcard_enum_match_arm,
-        reason = "the kinds that an operator can do something about are few"
-    )]
-    match wrong {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "its TLS certificate has expired"
+/// How services are spoken to now: shared by all workers and the probes, and replaced whole.
+#[derive(Debug)]
+pub struct Services {
+    config: ArcSwap<ClientConfig>,
+    generation: AtomicU64,
+    /// What the files held just before they were read at first.
+    seen_first: Seen,
+}
+
+impl Services {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them; without a file, that the system trusts nobody.
+    pub fn new(files: &ServiceFiles, read: Read) -> Result<Self, Vec<Trouble>> {
+        let seen_first = files.look(read);
+        Ok(Self {
+            config: ArcSwap::from_pointee(files.client(read)?),
+            generation: AtomicU64::new(0),
+            seen_first,
+        })
+    }
+
+    /// What a new connection is made with.
+    pub fn config(&self) -> Arc<ClientConfig> {
+        self.config.load_full()
+    }
+
+    /// Counts the replacements: a connection that was made before the last one proved itself to another list.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    fn replace(&self, config: ClientConfig) {
+        self.config.store(Arc::new(config));
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// The files of a running gateway, and what was last seen of them.
+#[derive(Debug)]
+pub struct ServicesRenewal {
+    files: ServiceFiles,
+    read: Read,
+    services: Arc<Services>,
+    seen: Seen,
+}
+
+impl ServicesRenewal {
+    /// For what was built from these files.
+    pub fn new(files: ServiceFiles, read: Read, services: Arc<Services>) -> Self {
+        Self {
+            files,
+            read,
+            seen: services.seen_first.clone(),
+            services,
         }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "its TLS certificate is not valid yet"
+    }
+
+    /// Replaces what services are spoken to with, when a file has changed since the last look; `forced`: even if none
+    /// has.
+    pub fn renew(&mut self, forced: bool) -> Option<Result<(), Vec<Trouble>>> {
+        let now = self.files.look(self.read);
+        if now == self.seen && !forced {
+            return None;
         }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "its TLS certificate is for another name"
-        }
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "its TLS certificate is not by an authority that is trusted (UPSTREAM_CA)"
-        }
-        _ => "its TLS certificate is not valid",
+        // What was wrong is said once, not at every look.
+        self.seen = now;
+        let built = self.files.client(self.read);
+        Some(built.map(|config| self.services.replace(config)))
     }
 }

@@ -1,5 +1,6 @@
-//! Keeps the edge's certificates fresh: at SIGHUP and when a file has changed; and says when they end. Not the building (`renewal`).
-//! Invariant: a set that is wrong changes nothing and is said once; connections that stand keep what they began with.
+//! Keeps certificates fresh, the edge's and those for services: at SIGHUP and when a file has changed; and says when the edge's end. Not
+//! the building (`renewal`, `upstream`). Invariant: a set that is wrong changes nothing and is said once; clients' connections that
+//! stand keep what they began with.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,24 +10,25 @@ use rustls::ServerConfig;
 use tokio::signal::unix::Signal;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::Renewal;
 use super::expiry::Reminder;
+use super::{Renewal, ServicesRenewal, Trouble};
 
 /// Time between two looks at the files. They are some kilobytes.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// Runs for as long as it is polled. Without TLS there is nothing to read again, and SIGHUP is answered with a line.
 pub async fn watch(
-    fresh: Option<(Renewal, Arc<ArcSwap<ServerConfig>>)>,
+    mut edge: Option<(Renewal, Arc<ArcSwap<ServerConfig>>)>,
+    mut services: Option<ServicesRenewal>,
     mut hangup: Signal,
     unix_ms: fn() -> u64,
 ) {
-    let Some((mut renewal, edge)) = fresh else {
+    if edge.is_none() && services.is_none() {
         while hangup.recv().await.is_some() {
             tracing::info!("SIGHUP: there are no certificates to read again");
         }
         return std::future::pending().await;
-    };
+    }
     let mut reminder = Reminder::default();
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -35,26 +37,40 @@ pub async fn watch(
             _ = looks.tick() => false,
             _ = hangup.recv() => true,
         };
-        match renewal.renew(forced) {
-            None => {}
-            Some(Ok(renewed)) => {
-                edge.store(Arc::new(renewed));
+        if let Some((renewal, edge)) = &mut edge
+            && let Some(renewed) = renewal.renew(forced)
+        {
+            let stored = renewed.map(|config| edge.store(Arc::new(config)));
+            if stored.is_ok() {
                 reminder.reset();
-                tracing::info!("certificates renewed");
             }
-            Some(Err(troubles)) => {
-                for trouble in troubles {
-                    let (setting, what) = (trouble.setting, trouble.what);
-                    tracing::warn!(
-                        setting,
-                        what,
-                        "certificates not renewed, the old ones are kept"
-                    );
-                }
+            say(stored, "certificates renewed");
+        }
+        if let Some(services) = &mut services
+            && let Some(renewed) = services.renew(forced)
+        {
+            say(renewed, "certificates for services renewed");
+        }
+        if let Some((renewal, _)) = &edge {
+            for (file, line) in reminder.due(renewal.dated(), unix_ms()) {
+                tracing::warn!(setting = "TLS_CERT", file, "{line}");
             }
         }
-        for (file, line) in reminder.due(renewal.dated(), unix_ms()) {
-            tracing::warn!(setting = "TLS_CERT", file, "{line}");
+    }
+}
+
+fn say(renewed: Result<(), Vec<Trouble>>, fine: &'static str) {
+    match renewed {
+        Ok(()) => tracing::info!("{fine}"),
+        Err(troubles) => {
+            for trouble in troubles {
+                let (setting, what) = (trouble.setting, trouble.what);
+                tracing::warn!(
+                    setting,
+                    what,
+                    "certificates not renewed, the old ones are kept"
+                );
+            }
         }
     }
 }

@@ -308,8 +308,13 @@ fn write_answer<S: Stream>(
     (status, content_bytes.len() as u64)
 }
 
-/// The head and body of a refusal that answers no request: its connection finds no room. Nobody records it as a request.
-pub(super) fn write_unasked<S: Stream>(reject: Reject, shard: &Shard<S>, out: &mut Vec<u8>) {
+/// The head and body of a refusal that answers no request: its connection finds no room, or nothing was read. Nobody
+/// records it as a request. The length of its body.
+pub(super) fn write_unasked<S: Stream>(
+    reject: Reject,
+    shard: &Shard<S>,
+    out: &mut Vec<u8>,
+) -> usize {
     let mut own = shard.buffers.small();
     heads::write_request_id(None, shard, own.out());
     shard.snapshot().rules.cors.fields(None, own.out());
@@ -325,8 +330,9 @@ pub(super) fn write_unasked<S: Stream>(reject: Reject, shard: &Shard<S>, out: &m
         draft: None,
         handshake: None,
     };
-    write_answer(&facts, &Content::Reject(reject), false, shard, out);
+    let (_, body) = write_answer(&facts, &Content::Reject(reject), false, shard, out);
     shard.buffers.put(facts.own);
+    usize::try_from(body).unwrap_or(0)
 }
 
 fn told_length(response: &http::Response<Bytes>) -> Option<u64> {

@@ -11,6 +11,7 @@ use super::decide::{Decision, decide};
 use super::forward::{Forwarded, forward};
 use super::relay::HEAD_ROOM;
 use super::shard::Shard;
+use super::tls_handshake::certificate_ended;
 use super::tunnel::Tunnel;
 use crate::http1;
 use crate::metrics::CloseReason;
@@ -61,6 +62,9 @@ pub(super) async fn serve<S: Stream>(
             Ok(None) => return Served::Idle(client),
             Err(reason) => break reason,
         };
+        if client.certificate_has_ended(shard) {
+            break CloseReason::CertificateExpired;
+        }
         asked.set(true);
         let mut decision = decide(&mut client, head, shard);
         while let Decision::Wait(wait) = decision {
@@ -95,6 +99,18 @@ pub(super) async fn serve<S: Stream>(
 }
 
 impl<S: Stream> Client<S> {
+    /// Whether the certificate that it proved to have has expired since: it speaks for nobody any more.
+    fn certificate_has_ended(&self, shard: &Shard<S>) -> bool {
+        let Some(proved) = self.reader.proved() else {
+            return false;
+        };
+        let has_ended = proved.ends_ms <= S::unix_ms();
+        if has_ended {
+            certificate_ended(self.peer, shard);
+        }
+        has_ended
+    }
+
     /// Whether it is parked right after an answer.
     fn rests(&self, shard: &Shard<S>) -> bool {
         self.is_slow && self.inbox.is_empty() && !shard.is_draining() && self.reader.may_park()
@@ -163,7 +179,7 @@ impl<S: Stream> Client<S> {
             | CloseReason::Overload
             | CloseReason::AddressFull => true,
             // What waits unread in the socket makes closing a reset as well.
-            CloseReason::KeepAliveOff | CloseReason::Draining => {
+            CloseReason::KeepAliveOff | CloseReason::CertificateExpired | CloseReason::Draining => {
                 !self.inbox.is_empty() || !self.reader.is_quiet()
             }
             CloseReason::ClientClosed

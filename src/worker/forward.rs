@@ -16,11 +16,12 @@ use super::lease::lease;
 use super::progress::Progress;
 use super::relay::{Cut, Pace};
 use super::shard::Shard;
+use super::tls_handshake::tell_fault;
 use super::tunnel::Tunnel;
 use super::upload::{make_way, upload};
 use super::upstream::Upstream;
 use crate::metrics::CloseReason;
-use crate::net::{Broken, Reader, Stream, Writer, race};
+use crate::net::{Broken, Stream, Writer, race};
 
 /// What an exchange came to.
 #[allow(
@@ -67,10 +68,7 @@ pub(super) async fn forward<S: Stream>(
         let (body_begun, begun_bytes) = (exchange.body.moved(), exchange.out.len());
         let ended = attempt(client, &mut upstream, &mut exchange, asked, shard).await;
         client.writer.untie();
-        if let Some(why) = upstream.reader.fault() {
-            let address = upstream.address;
-            tracing::warn!(%address, why, "a service's TLS connection failed");
-        }
+        tell_fault(service, &upstream, shard);
         match ended {
             Ended::Answered(mut answered) => {
                 if let Some(ahead) = answered.switched.take() {

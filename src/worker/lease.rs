@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 
 use super::failure::Failure;
 use super::shard::Shard;
+use super::tls_handshake::service_failed;
 use super::upstream::Upstream;
 use crate::balance::Outcome;
 use crate::mailbox::Call;
 use crate::metrics::UpstreamEvent;
-use crate::net::{Stream, out_of_descriptors};
+use crate::net::{Secure, Stream, out_of_descriptors};
 
 /// Attempts to free a descriptor for a new connection.
 const FREED_MAX: usize = 8;
@@ -72,6 +73,11 @@ pub(super) async fn lease<S: Stream>(
         if share_ms == 0 {
             return Err(failure);
         }
+        // Before the handshake: what is trusted may be replaced during it.
+        let generation = shard
+            .snapshot()
+            .secure(service, address)
+            .map(Secure::generation);
         let none = match connect((service, address), share_ms, shard).await {
             Ok((reader, writer)) => {
                 shard.count(|core| core.upstream(service, UpstreamEvent::Connected));
@@ -80,6 +86,7 @@ pub(super) async fn lease<S: Stream>(
                     writer,
                     reused: false,
                     address,
+                    generation,
                     load: Some(load),
                 });
             }
@@ -135,7 +142,11 @@ async fn connect<S: Stream>(
         match opened {
             Ok(halves) => return Ok(halves),
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                tracing::warn!(%address, why = %error, "a service's TLS handshake failed");
+                let why = error.get_ref().and_then(|inner| inner.downcast_ref());
+                if let (Some(secure), Some(why)) = (secure, why) {
+                    let what = "a service's TLS handshake failed";
+                    service_failed((address, secure), why, what, shard);
+                }
                 return Err(NoUpstream::Untrusted);
             }
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {

@@ -25,6 +25,7 @@ mod shard;
 #[cfg(test)]
 pub(crate) mod simulated;
 mod source;
+mod tls_handshake;
 mod tunnel;
 mod tunnels;
 mod upload;
@@ -45,16 +46,21 @@ pub use source::Source;
 
 use crate::metrics::{self, CloseReason};
 use crate::net::{
-    Accept, Bell, Broken, Driver, Edge, Greeting, Incoming, PARK_AFTER_MS, Reader, Stream,
-    Sweeping, Tcp, Unshaken, Writer, catch_panic, out_of_descriptors, run, sleep_ms, spawn,
+    Accept, Bell, Buf, Driver, Edge, Incoming, PARK_AFTER_MS, Reader, Stream, Sweeping, Tcp,
+    Writer, catch_panic, out_of_descriptors, run, sleep_ms, spawn,
 };
 use crate::reject::Reject;
+use crate::throttle::SharedThrottle;
 
 /// Shortest and longest pause of the accept loop when descriptors have run out.
 const BACK_OFF_MS: std::ops::RangeInclusive<u64> = 1..=100;
 
-/// Time between two lines about connections that could not be accepted.
+/// Least time between two lines of one kind, over all workers.
 const TOLD_MS: u64 = 1_000;
+
+/// Lines about connections that could not be accepted, and about caught panics.
+static ACCEPT_TOLD: SharedThrottle = SharedThrottle::new(TOLD_MS);
+static PANIC_TOLD: SharedThrottle = SharedThrottle::new(TOLD_MS);
 
 /// How long a draining worker still accepts: connections that the kernel queued would otherwise be reset.
 const DRAIN_ACCEPT_MS: u64 = 100;
@@ -133,12 +139,16 @@ async fn keep_time<S: Stream>(shard: &Rc<Shard<S>>, stop: impl FnOnce()) {
 /// Accepts until stopped. A failing accept backs off instead of spinning, and gives up idle connections to get descriptors.
 async fn accept_loop(incoming: Rc<Incoming>, shard: Rc<Shard<Tcp>>) {
     let mut pause = *BACK_OFF_MS.start();
-    let mut told_ms = None;
     loop {
         match incoming.accept().await {
             Accept::Connection(reader, writer, peer) => {
                 pause = *BACK_OFF_MS.start();
-                let inbox = shard.buffers.small();
+                // Over TLS nothing is read into it before the handshake is done.
+                let inbox = if incoming.is_tls() {
+                    Buf::default()
+                } else {
+                    shard.buffers.small()
+                };
                 let client = Client {
                     reader,
                     writer,
@@ -153,9 +163,9 @@ async fn accept_loop(incoming: Rc<Incoming>, shard: Rc<Shard<Tcp>>) {
                 let freed = shard.upstreams.give_up_oldest() || shard.evict_oldest_idle();
                 let now_ms = shard.deadlines.now_ms();
                 // One line a second: a flood of clients must not become a flood of lines.
-                if told_ms.is_none_or(|told| told + TOLD_MS <= now_ms) {
-                    told_ms = Some(now_ms);
-                    tracing::warn!(%error, freed, "a connection could not be accepted");
+                if let Some(left_out) = ACCEPT_TOLD.pass(now_ms) {
+                    let left_out = (left_out > 0).then_some(left_out);
+                    tracing::warn!(%error, freed, left_out, "a connection could not be accepted");
                 }
                 // It has lasted: whoever still waits in the kernel's queue is told.
                 if pause == *BACK_OFF_MS.end() && out_of_descriptors(&error) {
@@ -248,7 +258,9 @@ async fn connection<S: Stream>(client: Client<S>, shard: Rc<Shard<S>>) {
         }
         shard.closed(CloseReason::AddressFull, peer);
     } else if over == 0 || shard.evict_oldest_idle() {
-        greet(client, &shard).await;
+        if let Some(client) = tls_handshake::shake(client, &shard).await {
+            live(client, &shard).await;
+        }
     } else {
         shard.setup.presence.want_room();
         // Each of them holds a descriptor while it is told, and a flood would take those that the others need.
@@ -257,33 +269,6 @@ async fn connection<S: Stream>(client: Client<S>, shard: Rc<Shard<S>>) {
         }
         shard.closed(CloseReason::Overload, peer);
     }
-}
-
-/// TLS's handshake where there is TLS; then it is served.
-async fn greet<S: Stream>(mut client: Client<S>, shard: &Shard<S>) {
-    let peer = client.peer;
-    let deadline = shard
-        .deadlines
-        .after(shard.snapshot().rules.times.handshake);
-    let greeting = S::greet(&mut client.reader, &mut client.writer, deadline);
-    let reason = match catch_panic(greeting).await {
-        Some(Ok(greeting)) => {
-            if greeting != Greeting::Plain {
-                shard.count(|core| core.handshake(greeting == Greeting::Resumed));
-            }
-            return live(client, shard).await;
-        }
-        Some(Err(Unshaken::Silent)) => CloseReason::ClientClosed,
-        Some(Err(Unshaken::Broken(Broken::Draining))) => CloseReason::Draining,
-        Some(Err(Unshaken::Broken(Broken::Evicted))) => CloseReason::Overload,
-        Some(Err(why)) => {
-            tracing::info!(%peer, %why, "a TLS handshake failed");
-            CloseReason::TlsHandshake
-        }
-        None => panicked(shard, &Cell::new(false)),
-    };
-    shard.buffers.put(client.inbox);
-    shard.closed(reason, peer);
 }
 
 /// With `PROXY_PROTOCOL` a connection says first whose it is.
@@ -330,7 +315,13 @@ fn panicked<S: Stream>(shard: &Shard<S>, asked: &Cell<bool>) -> CloseReason {
     if asked.get() {
         shard.count(metrics::Core::request_abandoned);
     }
-    tracing::error!("a panic was caught around one connection; please report it");
+    if let Some(left_out) = PANIC_TOLD.pass(shard.deadlines.now_ms()) {
+        let left_out = (left_out > 0).then_some(left_out);
+        tracing::error!(
+            left_out,
+            "a panic was caught around one connection; please report it"
+        );
+    }
     CloseReason::Panic
 }
 

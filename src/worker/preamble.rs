@@ -7,12 +7,13 @@ use super::shard::Shard;
 use crate::metrics::CloseReason;
 use crate::net::{Broken, Buf, Reader, Stream};
 use crate::proxy_protocol::{Source, Step, parse};
+use crate::throttle::SharedThrottle;
 
 /// Room for a header without extensions, or with few.
 const HEADER_BYTES: usize = 128;
 
-/// Time between two lines about connections that were closed for their header.
-pub(super) const TOLD_MS: u64 = 1_000;
+/// Lines about connections that were closed for their header: one a second, over all workers.
+static TOLD: SharedThrottle = SharedThrottle::new(1_000);
 
 /// Reads the header and takes the client's address from it.
 ///
@@ -61,12 +62,10 @@ pub(super) async fn introduce<S: Stream>(
 
 /// Said once in a while: a balancer without the setting makes one of these per connection.
 fn refused<S: Stream>(client: &Client<S>, why: &str, shard: &Shard<S>) -> CloseReason {
-    let now_ms = shard.deadlines.now_ms();
-    let told = shard.header_told_ms.get();
-    if told.is_none_or(|told| told + TOLD_MS <= now_ms) {
-        shard.header_told_ms.set(Some(now_ms));
-        let peer = client.peer;
-        tracing::warn!(%peer, why, "a connection was closed for its PROXY protocol header");
+    if let Some(left_out) = TOLD.pass(shard.deadlines.now_ms()) {
+        let (peer, left_out) = (client.peer, (left_out > 0).then_some(left_out));
+        let what = "a connection was closed for its PROXY protocol header";
+        tracing::warn!(%peer, why, left_out, "{what}");
     }
     CloseReason::ProxyHeader
 }

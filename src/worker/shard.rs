@@ -92,8 +92,6 @@ pub(super) struct Shard<S: Stream> {
     date: RefCell<String>,
     ids: Cell<u64>,
     heap_looked_ms: Cell<u64>,
-    /// When a PROXY protocol header was last complained about.
-    pub(super) header_told_ms: Cell<Option<u64>>,
     /// When a request is next looked at for the fields of a proxy that is not trusted.
     pub(super) proxy_hint: ProxyHint,
 }
@@ -134,7 +132,6 @@ impl<S: Stream> Shard<S> {
             date: RefCell::new(String::new()),
             ids: Cell::new(random_seed::<S>()),
             heap_looked_ms: Cell::new(0),
-            header_told_ms: Cell::new(None),
             proxy_hint: ProxyHint::default(),
             setup,
         };
@@ -348,6 +345,9 @@ impl<S: Stream> Shard<S> {
             self.endpoints.update(&newest);
             self.current.replace(Rc::new(Snapshot::clone(&newest)));
             self.source.replace(newest);
+        }
+        if let Some(services) = &self.current.borrow().rules.services_tls {
+            self.upstreams.renew(services.generation());
         }
     }
 }

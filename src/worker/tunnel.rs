@@ -16,7 +16,7 @@ use super::tunnels::{NO_EXPIRY, Notice};
 use super::upstream::Upstream;
 use crate::http1::websocket::write_close;
 use crate::metrics::CloseReason;
-use crate::net::{Broken, Buf, Stream, Writer};
+use crate::net::{Broken, Buf, Reader, Stream, Writer};
 
 /// How long a tunnel that must end may take to come to the end of the frames under way. Then it is closed in the middle.
 const BOUNDARY_MS: u64 = 1_000;
@@ -77,8 +77,17 @@ pub(super) async fn tunnel<S: Stream>(
         ticket,
     } = *tunnel;
     let token = ticket.identity();
-    let expires_ms = token.map_or(NO_EXPIRY, |identity| identity.expires_ms());
-    let place = shard.tunnels.enter(expires_ms);
+    let token_ends_ms = token.map_or(NO_EXPIRY, |identity| identity.expires_ms());
+    let proved = client.reader.proved();
+    let certificate_ends_ms = proved.map_or(NO_EXPIRY, |proved| proved.ends_ms);
+    let place = if certificate_ends_ms < token_ends_ms {
+        let reason = CloseReason::CertificateExpired;
+        shard.tunnels.enter(certificate_ends_ms, reason)
+    } else {
+        shard
+            .tunnels
+            .enter(token_ends_ms, CloseReason::TokenExpired)
+    };
     let (up, down) = (Lane::default(), Lane::default());
     let inbox = std::mem::take(&mut client.inbox);
     let ends = {
@@ -214,6 +223,8 @@ async fn say_goodbye<S: Stream>(
 ) {
     let (code, text) = if reason == CloseReason::TokenExpired {
         (1008, "Token has expired")
+    } else if reason == CloseReason::CertificateExpired {
+        (1008, "Client certificate has expired")
     } else {
         (1001, "The gateway is shutting down")
     };

@@ -1,5 +1,6 @@
-//! A worker's open tunnels by the time their tokens end. Not the tunnels themselves (`tunnel`). Invariant: whoever is in the
-//! table is told within a tick of its token's end, or of the beginning of the drain, and leaves the table when it is dropped.
+//! A worker's open tunnels by the time their tokens or certificates end. Not the tunnels themselves (`tunnel`).
+//! Invariant: whoever is in the table is told within a tick of that end, or of the beginning of the drain, and leaves
+//! the table when it is dropped.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -12,10 +13,11 @@ use crate::metrics::CloseReason;
 pub(super) const NO_EXPIRY: u64 = u64::MAX;
 
 /// What one tunnel is told, once.
-#[derive(Default)]
 pub(super) struct Notice {
     told: Cell<Option<CloseReason>>,
     waker: Cell<Option<Waker>>,
+    /// What ends when the tunnel's time is over.
+    expiry: CloseReason,
 }
 
 impl Notice {
@@ -63,12 +65,16 @@ impl Drop for Place<'_> {
 }
 
 impl Tunnels {
-    /// Enters a tunnel that may live until `expires_ms`.
-    pub(super) fn enter(&self, expires_ms: u64) -> Place<'_> {
+    /// Enters a tunnel that may live until `expires_ms`, and what ends then.
+    pub(super) fn enter(&self, expires_ms: u64, expiry: CloseReason) -> Place<'_> {
         let serial = self.serial.get().wrapping_add(1);
         self.serial.set(serial);
         let key = (expires_ms, serial);
-        let notice = Rc::new(Notice::default());
+        let notice = Rc::new(Notice {
+            told: Cell::new(None),
+            waker: Cell::new(None),
+            expiry,
+        });
         self.open.borrow_mut().insert(key, Rc::clone(&notice));
         Place {
             tunnels: self,
@@ -77,14 +83,15 @@ impl Tunnels {
         }
     }
 
-    /// Tells those whose token has ended. Called every tick.
+    /// Tells those whose token or certificate has ended. Called every tick.
     pub(super) fn expire(&self, unix_ms: u64) {
         let mut open = self.open.borrow_mut();
         while let Some(first) = open.first_entry() {
             if first.key().0 > unix_ms {
                 return;
             }
-            first.remove().tell(CloseReason::TokenExpired);
+            let notice = first.remove();
+            notice.tell(notice.expiry);
         }
     }
 
@@ -108,19 +115,21 @@ mod tests {
     #[test]
     fn each_is_told_once_in_the_order_of_its_end() {
         let tunnels = Tunnels::default();
-        let (late, early) = (tunnels.enter(200), tunnels.enter(100));
-        let (same, never) = (tunnels.enter(100), tunnels.enter(NO_EXPIRY));
+        let enter = |ends_ms| tunnels.enter(ends_ms, CloseReason::TokenExpired);
+        let (late, early, never) = (enter(200), enter(100), enter(NO_EXPIRY));
+        let same = tunnels.enter(100, CloseReason::CertificateExpired);
         let told = || [&late, &early, &same, &never].map(|place| place.notice.told());
         let expired = Some(CloseReason::TokenExpired);
         let draining = Some(CloseReason::Draining);
+        let certificate = Some(CloseReason::CertificateExpired);
         tunnels.expire(99);
         assert_eq!((told(), tunnels.count()), ([None; 4], 4));
         tunnels.expire(100);
-        assert_eq!(told(), [None, expired, expired, None]);
+        assert_eq!(told(), [None, expired, certificate, None]);
         tunnels.drain();
-        assert_eq!(told(), [draining, expired, expired, draining]);
+        assert_eq!(told(), [draining, expired, certificate, draining]);
         tunnels.expire(u64::MAX - 1);
-        assert_eq!(told(), [draining, expired, expired, draining]);
+        assert_eq!(told(), [draining, expired, certificate, draining]);
         drop((late, early, same));
         assert_eq!(tunnels.count(), 1);
         drop(never);
@@ -137,7 +146,7 @@ mod tests {
         }
         let flag = std::sync::Arc::new(Flag(std::sync::atomic::AtomicBool::new(false)));
         let tunnels = Tunnels::default();
-        let place = tunnels.enter(5);
+        let place = tunnels.enter(5, CloseReason::TokenExpired);
         place
             .notice
             .wake(&Waker::from(std::sync::Arc::clone(&flag)));

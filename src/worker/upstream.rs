@@ -2,7 +2,7 @@
 //! (`endpoints`). Invariants: a connection taken out is dirty until `give_back` is told that it is clean;
 //! only connections with nothing unread are handed out again; the pool is bounded and its idle time is below the upstream's.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
@@ -23,8 +23,17 @@ pub(super) struct Upstream<S: Stream> {
     pub(super) reused: bool,
     /// Where it leads to.
     pub(super) address: SocketAddr,
+    /// Over TLS, of what was trusted when it was opened: [`Secure::generation`](crate::net::Secure::generation).
+    pub(super) generation: Option<u64>,
     /// While a request is under way on it.
     pub(super) load: Option<Load>,
+}
+
+impl<S: Stream> Upstream<S> {
+    /// It is a plain connection, or one that proved itself to this list.
+    fn is_of(&self, generation: u64) -> bool {
+        self.generation.is_none_or(|opened| opened == generation)
+    }
 }
 
 struct Idle<S: Stream> {
@@ -35,6 +44,8 @@ struct Idle<S: Stream> {
 /// The pool of one worker.
 pub(super) struct Upstreams<S: Stream> {
     idle: Vec<RefCell<VecDeque<Idle<S>>>>,
+    /// Of what is trusted now.
+    generation: Cell<u64>,
 }
 
 impl<S: Stream> Upstreams<S> {
@@ -42,7 +53,22 @@ impl<S: Stream> Upstreams<S> {
         let idle = (0..services)
             .map(|_| RefCell::new(VecDeque::with_capacity(64)))
             .collect();
-        Self { idle }
+        Self {
+            idle,
+            generation: Cell::new(0),
+        }
+    }
+
+    /// Tells what is trusted now. When that was replaced, idle connections are closed that proved themselves to another
+    /// list.
+    pub(super) fn renew(&self, generation: u64) {
+        if self.generation.replace(generation) == generation {
+            return;
+        }
+        for idle in &self.idle {
+            let is_new = |one: &Idle<S>| one.connection.is_of(generation);
+            idle.borrow_mut().retain(is_new);
+        }
     }
 
     /// The endpoint's youngest idle connection that is still quiet: the one least likely to be closed meanwhile, and a warm cache.
@@ -65,7 +91,7 @@ impl<S: Stream> Upstreams<S> {
             return;
         };
         let mut idle = idle.borrow_mut();
-        if idle.len() < IDLE_PER_SERVICE_MAX {
+        if idle.len() < IDLE_PER_SERVICE_MAX && connection.is_of(self.generation.get()) {
             connection.reused = true;
             connection.load = None;
             idle.push_back(Idle {

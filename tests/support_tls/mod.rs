@@ -24,6 +24,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+    SupportedProtocolVersion,
 };
 
 /// An authority.
@@ -38,12 +39,21 @@ pub struct Issued {
 
 impl Authority {
     pub fn new() -> Self {
+        Self::of(IsCa::Ca(BasicConstraints::Unconstrained))
+    }
+
+    /// One whose certificate says that it is none, and which issues all the same.
+    pub fn leaf() -> Self {
+        Self::of(IsCa::ExplicitNoCa)
+    }
+
+    fn of(is_ca: IsCa) -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         // A certificate whose subject is its issuer's is self-signed to openssl; and each has a name of its own, as in life.
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("authority {}", COUNT.fetch_add(1, Relaxed));
         params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.is_ca = is_ca;
         let key = KeyPair::generate().expect("a key");
         Self(CertifiedIssuer::self_signed(params, key).expect("an authority"))
     }
@@ -70,6 +80,50 @@ impl Authority {
     }
 }
 
+/// What `openssl req -x509` makes for this common name, with further arguments.
+pub fn openssl_req(name: &str, args: &[&str]) -> Issued {
+    let directory = tempfile::tempdir().expect("a directory");
+    let made = std::process::Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-nodes", "-days", "30"])
+        .args(["-pkeyopt", "ec_paramgen_curve:P-256", "-subj"])
+        .arg(format!("/CN={name}"))
+        .args(["-keyout", "a.key", "-out", "a.crt"])
+        .args(args)
+        .current_dir(directory.path())
+        .output()
+        .expect("openssl is installed");
+    let said = String::from_utf8_lossy(&made.stderr).into_owned();
+    assert!(made.status.success(), "{said}");
+    let read = |name| std::fs::read_to_string(directory.path().join(name)).expect("a file");
+    Issued {
+        cert: read("a.crt"),
+        key: read("a.key"),
+    }
+}
+
+/// A certificate without an authority: its own.
+pub fn self_signed(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Issued {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let mut params = CertificateParams::new(names).expect("parameters");
+    change(&mut params);
+    let key = KeyPair::generate().expect("a key");
+    let cert = params.self_signed(&key).expect("a certificate");
+    Issued {
+        cert: cert.pem(),
+        key: key.serialize_pem(),
+    }
+}
+
+/// Lets a certificate end so many seconds from now.
+pub fn ends_in(seconds: u64) -> impl FnOnce(&mut CertificateParams) {
+    let epoch = std::time::UNIX_EPOCH;
+    let now = std::time::SystemTime::now()
+        .duration_since(epoch)
+        .expect("after 1970");
+    let end = std::time::Duration::from_secs(now.as_secs() + seconds);
+    move |params| params.not_after = rcgen::date_time_ymd(1970, 1, 1) + end
+}
+
 fn roots(authority: &Authority) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let pem = CertificateDer::from_pem_slice(authority.pem().as_bytes());
@@ -77,7 +131,8 @@ fn roots(authority: &Authority) -> RootCertStore {
     roots
 }
 
-fn pair(own: &Issued) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+/// The certificate and its key as rustls takes them.
+pub fn pair(own: &Issued) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
     let chain = vec![CertificateDer::from_pem_slice(own.cert.as_bytes()).expect("PEM")];
     let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).expect("PEM");
     (chain, key)
@@ -85,8 +140,17 @@ fn pair(own: &Issued) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) 
 
 /// What a client trusts and shows.
 pub fn config(authority: &Authority, own: Option<&Issued>) -> Arc<ClientConfig> {
+    config_of(rustls::DEFAULT_VERSIONS, authority, own)
+}
+
+/// The same for some versions of TLS.
+pub fn config_of(
+    versions: &[&'static SupportedProtocolVersion],
+    authority: &Authority,
+    own: Option<&Issued>,
+) -> Arc<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .expect("versions")
         .with_root_certificates(roots(authority));
     Arc::new(match own {
@@ -157,9 +221,19 @@ pub fn service(
     clients: Option<&Authority>,
     answer: impl Fn(&str, &mut Served) -> bool + Send + Sync + 'static,
 ) -> u16 {
+    service_of(rustls::DEFAULT_VERSIONS, own, clients, answer)
+}
+
+/// The same for some versions of TLS.
+pub fn service_of(
+    versions: &[&'static SupportedProtocolVersion],
+    own: &Issued,
+    clients: Option<&Authority>,
+    answer: impl Fn(&str, &mut Served) -> bool + Send + Sync + 'static,
+) -> u16 {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .expect("versions");
     let builder = match clients {
         None => builder.with_no_client_auth(),

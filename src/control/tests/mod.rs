@@ -61,7 +61,7 @@ pub(super) fn config(services: Vec<Service>) -> Config {
         workers: 1,
         ops: None,
         tls: None,
-        upstream_ca: None,
+        service_files: crate::tls::ServiceFiles::default(),
         services,
         breaker: Breaker {
             failures_max: 20,

@@ -34,6 +34,7 @@ fn start(services: Vec<Service>) -> Thread {
     let (end, shutdown) = watch::channel(false);
     let wiring = Wiring {
         config: Arc::new(config),
+        services_tls: None,
         inbox,
         limits: Arc::new(FixedLimits::default()),
         store: None,

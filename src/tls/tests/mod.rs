@@ -2,8 +2,11 @@
 //! wrong is said once, and what holds stays.
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+mod certificate;
 mod expiry;
+mod opening;
 mod subject;
+mod trust;
 
 use std::sync::Arc;
 
