@@ -1,12 +1,8 @@
 //! When our own certificates end, and when that is worth a line in the log: at start, when it changes for the worse, and then daily.
 //! Not their renewal (`renewal`). Invariant: a certificate that stays as it is makes one line a day at most.
 
-use super::der::{SEQUENCE, VERSION, take, take_content};
+use super::certificate::Certificate;
 use super::{Files, Read, pem};
-
-/// Tags of the two ways to write a time (RFC 5280 4.1.2.5).
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -63,63 +59,12 @@ pub(super) fn dated(files: &Files, read: Read) -> Vec<Dated> {
 }
 
 /// Reads the validity out of a certificate (RFC 5280 4.1). `None`: it is none.
-pub(super) fn validity(mut der: &[u8]) -> Option<Validity> {
-    let mut certificate = take_content(&mut der, SEQUENCE)?;
-    let mut body = take_content(&mut certificate, SEQUENCE)?;
-    if body.first() == Some(&VERSION) {
-        take(&mut body)?;
-    }
-    for _serial_algorithm_issuer in 0..3 {
-        take(&mut body)?;
-    }
-    let mut times = take_content(&mut body, SEQUENCE)?;
-    let (from_s, until_s) = (time(&mut times)?, time(&mut times)?);
-    Some(Validity { from_s, until_s })
-}
-
-/// `YYMMDDHHMMSSZ`, or with four digits for the year.
-fn time(bytes: &mut &[u8]) -> Option<u64> {
-    let element = take(bytes)?;
-    let text = std::str::from_utf8(element.content)
-        .ok()?
-        .strip_suffix('Z')?;
-    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
-    let (year, rest) = match (element.tag, text.len()) {
-        // RFC 5280 4.1.2.5.1: 50 to 99 are of the last century.
-        (UTC_TIME, 12) => match number(0, 2)? {
-            year @ 50.. => (1900 + year, 2),
-            year => (2000 + year, 2),
-        },
-        (GENERALIZED_TIME, 14) => (number(0, 4)?, 4),
-        _ => return None,
-    };
-    let part = |at: usize| number(rest + at, rest + at + 2);
-    let (month, day) = (part(0)?, part(2)?);
-    let (hour, minute, second) = (part(4)?, part(6)?, part(8)?);
-    let fits = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24;
-    if !fits || minute > 59 || second > 60 {
-        return None;
-    }
-    let days = days_from_civil(year, month, day).checked_sub(EPOCH_DAYS)?;
-    Some(((days * 24 + hour) * 60 + minute) * 60 + second)
-}
-
-/// Days from 0000-03-01 to 1970-01-01.
-const EPOCH_DAYS: u64 = 719_468;
-
-/// Days since 0000-03-01, by Howard Hinnant's algorithm ("chrono-compatible low-level date algorithms").
-const fn days_from_civil(year: u64, month: u64, day: u64) -> u64 {
-    let year = if month <= 2 {
-        year.saturating_sub(1)
-    } else {
-        year
-    };
-    let (era, year_of_era) = (year / 400, year % 400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year
+pub(super) fn validity(der: &[u8]) -> Option<Validity> {
+    let certificate = Certificate::parse(der)?;
+    Some(Validity {
+        from_s: certificate.not_before,
+        until_s: certificate.not_after,
+    })
 }
 
 impl Validity {
