@@ -195,7 +195,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "REDIS_URL",
         "redis://redis:port/0",
-        "must be redis://[user:password@]host[:port][/db] (or rediss://)",
+        "must be redis://[user:password@]host[:port][/db] (or rediss://, valkey://, valkeys://)",
     ),
     ("REDIS_URL", "redis://redis/db", "must be redis://"),
     (

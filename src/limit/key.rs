@@ -21,10 +21,7 @@ impl Key {
     /// The key's name in the store. Braces: a cluster places a key by what stands between them.
     #[must_use]
     pub fn store_name(&self) -> Box<str> {
-        match self {
-            Self::Org(text) => format!("rl:{{o:{text}}}").into(),
-            Self::Ip(address) => format!("rl:{{i:{}}}", IpKey::from(*address).address()).into(),
-        }
+        Name::from(self).store_name()
     }
 
     /// Reads a store's name back.
@@ -35,6 +32,41 @@ impl Key {
             ("o", id) => Some(Self::Org(id.into())),
             ("i", address) => address.parse().ok().map(Self::Ip),
             (_, _) => None,
+        }
+    }
+}
+
+/// A key as the exchange keeps it, for as long as it remembers it: an address takes no memory of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    Org(Box<str>),
+    V4(u32),
+    /// A /64.
+    V6(u64),
+}
+
+const _: () = assert!(size_of::<Name>() <= 24);
+
+impl From<&Key> for Name {
+    fn from(key: &Key) -> Self {
+        match key {
+            Key::Org(text) => Self::Org(text.clone()),
+            Key::Ip(address) => match IpKey::from(*address).0 {
+                Net::V4(bits) => Self::V4(bits),
+                Net::V6(bits) => Self::V6(bits),
+            },
+        }
+    }
+}
+
+impl Name {
+    /// As `Key::store_name`.
+    pub(super) fn store_name(&self) -> Box<str> {
+        let ip = |net| format!("rl:{{i:{}}}", IpKey(net).address()).into();
+        match self {
+            Self::Org(text) => format!("rl:{{o:{text}}}").into(),
+            Self::V4(bits) => ip(Net::V4(*bits)),
+            Self::V6(bits) => ip(Net::V6(*bits)),
         }
     }
 }

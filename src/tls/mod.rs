@@ -22,7 +22,7 @@ use rustls::crypto::aws_lc_rs;
 pub use edge::{ClientAuth, Files, edge};
 pub use renewal::Renewal;
 pub use subject::Proved;
-pub use upstream::{Authorities, authorities, client, distrust};
+pub use upstream::{Authorities, authorities, check_authorities, client, distrust};
 pub use watch::watch;
 
 /// How a file's bytes are had.

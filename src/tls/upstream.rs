@@ -34,6 +34,14 @@ pub fn authorities(file: Option<&str>, read: Read) -> Result<Authorities, Troubl
     Ok(Arc::new(roots))
 }
 
+/// Whether a file holds authorities that can be trusted.
+///
+/// # Errors
+/// The file is unreadable or no set of authorities.
+pub fn check_authorities(setting: &'static str, file: &str, read: Read) -> Result<(), Trouble> {
+    pem::roots(setting, file, read).map(drop)
+}
+
 /// Builds what services are spoken to with; workers share it, and its sessions, which are looked at once per new connection.
 ///
 /// # Errors
