@@ -1,4 +1,4 @@
-//! The vectors S14 to S20 of LIMITS.md: resets and what they outrank. Not their way through a gateway (`tests/redis_resets.rs`).
+//! The vectors S14 to S20 of LIMITS.md: resets and what they outrank. Not their way through a gateway (`tests/redis_outage/resets.rs`).
 
 use super::*;
 
