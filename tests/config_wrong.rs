@@ -366,10 +366,9 @@ fn a_password_that_breaks_its_url_is_not_shown_and_the_encoding_is_named() {
         let problems = load(&[("REDIS_URL", url)]).expect_err(url);
         let hint = "percent-encoded (@ is %40, / is %2F, # is %23, ? is %3F)";
         assert!(problems[0].contains(hint), "{problems:?}");
-        assert!(
-            !problems[0].contains("p/w") && !problems[0].contains(":p"),
-            "{problems:?}"
-        );
+        let (shown, _) = problems[0].split_once(" (environment)").expect("the value");
+        let parts = ["p/w", "p#w", "p?w", ":p", "w@"];
+        assert!(parts.iter().all(|part| !shown.contains(part)), "{shown}");
     }
 }
 
