@@ -262,7 +262,7 @@ impl<R> Exchange<R> {
         if let Some(slot) = slot_of(&node, site) {
             let blocked = slot.blocked_until();
             // Long after it was told a block is asked about, by one call for all who come meanwhile.
-            let is_doubtful = !self.away && site.may_recheck(now);
+            let is_doubtful = !self.away && site.may_recheck(slot, now);
             if blocked > now && !is_doubtful {
                 slot.deny(blocked.min(now + CACHED_NS));
                 return Some(Verdict(Told::Refused(seconds(blocked - now))));

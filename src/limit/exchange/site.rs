@@ -223,7 +223,7 @@ impl<R> Site<R> {
         let close = (held.pool > 0).then(|| terms::close_at(slot.ends(), rtt_ns));
         let report = (held.all > 0).then(|| self.called_ns.max(now).saturating_add(REPORT_NS));
         // Where nobody has asked until then, whoever comes next has it asked about (`Slot::is_doubtful`).
-        let recheck = match self.called_ns.saturating_add(RECHECK_NS) {
+        let recheck = match slot.told().at_ns.saturating_add(RECHECK_NS) {
             soon if soon > now => soon,
             _ => now.saturating_add(RECHECK_NS),
         };
@@ -231,9 +231,9 @@ impl<R> Site<R> {
         [close, report, recheck].into_iter().flatten().min()
     }
 
-    /// Whether the store should be asked if a block still stands.
-    pub(super) fn may_recheck(&self, now: u64) -> bool {
-        now >= self.called_ns.saturating_add(RECHECK_NS)
+    /// Whether the store should be asked if a block still stands: it was told long ago. A call whose reply is lost tells nothing.
+    pub(super) fn may_recheck(&self, slot: &Slot, now: u64) -> bool {
+        !self.is_in_flight() && now >= slot.told().at_ns.saturating_add(RECHECK_NS)
     }
 
     /// Whether the lease is to be closed now.
@@ -248,7 +248,8 @@ impl<R> Site<R> {
         let report = held.all > 0
             && spent >= terms::report_min(capacity)
             && now >= self.called_ns.saturating_add(REPORT_NS);
-        let recheck = slot.blocked_until() > now && slot.has_demand() && self.may_recheck(now);
+        let recheck =
+            slot.blocked_until() > now && slot.has_demand() && self.may_recheck(slot, now);
         self.closes(slot, now, rtt_ns) || report || recheck
     }
 }

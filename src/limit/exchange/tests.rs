@@ -238,8 +238,8 @@ fn no_request_is_refused_by_a_block_that_was_told_five_seconds_ago() {
         };
         assert!(!asks(&mut exchange, 3_900 * MS));
         // The control thread asks by itself, as long as there is demand.
-        let call = exchange.calls(4_001 * MS, 512).remove(0);
-        exchange.reply(call.id, &said(1, 596_000, 596_000), 4_002 * MS);
+        let call = exchange.calls(4_003 * MS, 512).remove(0);
+        exchange.reply(call.id, &said(1, 596_000, 596_000), 4_004 * MS);
         assert!(!asks(&mut exchange, 8_000 * MS));
         exchange.put_away(1, 8_000 * MS);
         // The store is away: a known block is kept, and a core is told so now and then.
