@@ -14,6 +14,8 @@
 
 #[path = "redis_outage/lines.rs"]
 mod lines;
+#[path = "redis_outage/memory.rs"]
+mod memory;
 #[path = "redis_outage/numbers.rs"]
 mod numbers;
 mod redis_support;

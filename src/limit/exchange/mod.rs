@@ -19,11 +19,12 @@ mod reset;
 mod settle;
 mod share;
 mod site;
+mod sites;
 mod terms;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
 use ahash::RandomState;
@@ -33,6 +34,7 @@ pub use reset::{Reset, Wish};
 pub use share::OnOutage;
 
 use self::site::{Site, Waiter};
+use self::sites::Sites;
 use super::key::{Hash, Key};
 use super::limits::seconds;
 use super::node::Node;
@@ -162,7 +164,7 @@ pub struct Exchange<R> {
     site: Box<str>,
     policy: OnOutage,
     seq: u64,
-    sites: HashMap<Hash, Site<R>, RandomState>,
+    sites: Sites<R>,
     /// Somebody waits for these: they go first.
     ready: VecDeque<Hash>,
     /// To be fetched, closed, reported or paid.
@@ -193,11 +195,11 @@ impl<R> Exchange<R> {
     #[must_use]
     pub fn new(node: Arc<Node>, site: &str, policy: OnOutage, nodes: u32) -> Self {
         let exchange = Self {
+            sites: Sites::new(Arc::clone(&node)),
             node,
             site: site.into(),
             policy,
             seq: 0,
-            sites: HashMap::default(),
             ready: VecDeque::new(),
             later: VecDeque::new(),
             flying: HashSet::default(),
@@ -228,7 +230,7 @@ impl<R> Exchange<R> {
         let Some(verdict) = self.judge_here(key, hash, cost, now) else {
             self.traffic.waited += 1;
             self.waiting += 1;
-            if let Some(site) = self.sites.get_mut(&hash) {
+            if let Some(site) = self.sites.get_mut(hash) {
                 let asked_ns = now;
                 site.get_busy().waiting.push_back(Waiter {
                     cost,
@@ -250,7 +252,7 @@ impl<R> Exchange<R> {
 
     /// The store has yet to be told something of the key that nobody waits for.
     fn owes(&self, hash: Hash) -> bool {
-        self.sites.get(&hash).is_some_and(|site| site.owed() > 0)
+        self.sites.get(hash).is_some_and(|site| site.owed() > 0)
     }
 
     /// What can be said without a call.
@@ -258,7 +260,7 @@ impl<R> Exchange<R> {
         self.enter(key, hash, now);
         let limits = self.node.limits();
         let node = Arc::clone(&self.node);
-        let site = self.sites.get_mut(&hash)?;
+        let site = self.sites.get_mut(hash)?;
         if let Some(slot) = slot_of(&node, site) {
             let blocked = slot.blocked_until();
             // Long after it was told a block is asked about, by one call for all who come meanwhile.
@@ -291,7 +293,7 @@ impl<R> Exchange<R> {
     /// A worker saw the pool run low. While calls are paced nothing is fetched ahead: there is too little to be had, and whoever asks
     /// next makes a call when its time has come.
     pub fn fetch(&mut self, hint: Hint, now: u64) {
-        let site = self.sites.get(&hint.0);
+        let site = self.sites.get(hint.0);
         let paced = site.and_then(|site| site.paced_until(now)).is_some();
         if !self.away && !paced {
             self.mark_later(hint.0);
@@ -306,7 +308,7 @@ impl<R> Exchange<R> {
             let told = self.tokens_known(hash, now);
             self.answers.push((reply, told));
             self.forget_slotless(hash);
-        } else if let Some(site) = self.sites.get_mut(&hash) {
+        } else if let Some(site) = self.sites.get_mut(hash) {
             site.get_busy().watchers.push(reply);
             self.mark_ready(hash);
         }
@@ -348,42 +350,39 @@ impl<R> Exchange<R> {
 
     fn hash_of(&self, key: &str) -> Option<Hash> {
         let (_, hash) = self.node.hasher.key(&Key::of_store_name(key)?);
-        self.sites.contains_key(&hash).then_some(hash)
+        self.sites.contains(hash).then_some(hash)
     }
 
     fn enter(&mut self, key: &Key, hash: Hash, now: u64) {
-        if self.sites.contains_key(&hash) {
+        if self.sites.contains(hash) {
             return;
         }
         let (sites, node) = (&self.sites, &self.node);
-        let spare = |owner: Hash| {
-            let idle = sites.get(&owner).is_none_or(Site::is_idle);
-            let slot = sites.get(&owner).and_then(|site| slot_of(node, site));
-            idle && slot.is_none_or(|slot| slot.held(now).all == 0)
+        let spare = |at: u32, slot: &Slot| {
+            sites.at(at).is_none_or(Site::is_idle) && slot.held(now).all == 0
         };
         let mut gone = None;
         let place = node
             .table
             .enter_leased(hash, now, spare, |owner| gone = Some(owner));
-        if let Some(site) = gone.and_then(|owner| self.sites.remove(&owner))
+        let site = Site::new(key, place.map(|place| place.slot), now);
+        if let Some(site) = self.sites.insert(hash, site)
             && let Some(owner) = gone
         {
             self.due.remove(&(site.due_ns, owner));
             self.strained.remove(&owner);
         }
-        let site = Site::new(key, place.map(|place| place.slot), now);
-        self.sites.insert(hash, site);
     }
 
     fn forget_slotless(&mut self, hash: Hash) {
         let slotless = |site: &Site<R>| site.slot().is_none() && site.is_idle();
-        if self.sites.get(&hash).is_some_and(slotless) {
-            self.sites.remove(&hash);
+        if self.sites.get(hash).is_some_and(slotless) {
+            self.sites.remove_slotless(hash);
         }
     }
 
     fn mark_ready(&mut self, hash: Hash) {
-        if let Some(site) = self.sites.get_mut(&hash)
+        if let Some(site) = self.sites.get_mut(hash)
             && !site.is_ready
         {
             site.is_ready = true;
@@ -392,7 +391,7 @@ impl<R> Exchange<R> {
     }
 
     fn mark_later(&mut self, hash: Hash) {
-        if let Some(site) = self.sites.get_mut(&hash)
+        if let Some(site) = self.sites.get_mut(hash)
             && !site.is_ready
             && !site.is_later
         {
@@ -403,7 +402,7 @@ impl<R> Exchange<R> {
 
     /// Sets the site's timer anew.
     fn schedule(&mut self, hash: Hash, now: u64) {
-        let Some(site) = self.sites.get_mut(&hash) else {
+        let Some(site) = self.sites.get_mut(hash) else {
             return;
         };
         if site.due_ns > 0 {

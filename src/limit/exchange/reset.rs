@@ -2,9 +2,11 @@
 //! made while the store answers, or not at all; what a node remembers from before a reset that it knows of is never declared again.
 use std::sync::Arc;
 
+use super::site::Site;
 use super::{Exchange, Verdict, slot_of};
-use crate::limit::key::{Hash, Key};
+use crate::limit::key::Key;
 use crate::limit::limits::Limits;
+use crate::limit::node::Node;
 
 /// What is asked of a reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,7 +50,7 @@ impl<R> Exchange<R> {
         }
         let (_, hash) = self.node.hasher.key(key);
         self.enter(key, hash, now);
-        if let Some(site) = self.sites.get_mut(&hash) {
+        if let Some(site) = self.sites.get_mut(hash) {
             site.get_busy().resets.push_back((wish, reply));
             self.mark_ready(hash);
         }
@@ -56,8 +58,11 @@ impl<R> Exchange<R> {
 
     /// Another node has reset a key: what this one remembers of it holds no longer.
     pub fn reset_elsewhere(&mut self, key: &str) {
-        if let Some(hash) = self.hash_of(key) {
-            self.forget_refusals(hash);
+        let node = Arc::clone(&self.node);
+        if let Some(hash) = self.hash_of(key)
+            && let Some(site) = self.sites.get_mut(hash)
+        {
+            forget(&node, site);
         }
     }
 
@@ -68,9 +73,9 @@ impl<R> Exchange<R> {
             return false;
         }
         self.all_ms = all_ms;
-        let hashes: Vec<Hash> = self.sites.keys().copied().collect();
-        for hash in hashes {
-            self.forget_refusals(hash);
+        let node = Arc::clone(&self.node);
+        for site in self.sites.iter_mut() {
+            forget(&node, site);
         }
         true
     }
@@ -80,15 +85,13 @@ impl<R> Exchange<R> {
     pub fn all_reset_ms(&self) -> u64 {
         self.all_ms
     }
+}
 
-    fn forget_refusals(&mut self, hash: Hash) {
-        let node = Arc::clone(&self.node);
-        if let Some(site) = self.sites.get_mut(&hash) {
-            site.forget_refusals();
-            if let Some(slot) = slot_of(&node, site) {
-                slot.block(0);
-                slot.deny(0);
-            }
-        }
+/// What this node remembers of a key holds no longer.
+fn forget<R>(node: &Node, site: &mut Site<R>) {
+    site.forget_refusals();
+    if let Some(slot) = slot_of(node, site) {
+        slot.block(0);
+        slot.deny(0);
     }
 }

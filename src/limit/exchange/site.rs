@@ -8,7 +8,7 @@ use super::epoch::Epoch;
 use super::outage::Outage;
 use super::reset::Wish;
 use super::terms::{self, Rate};
-use crate::limit::key::{Hash, Key, Name};
+use crate::limit::key::{Key, Name};
 use crate::limit::limits::{Limits, seconds};
 use crate::limit::slot::Slot;
 
@@ -99,9 +99,9 @@ pub(super) struct Site<R> {
     outage: Option<Box<Outage>>,
 }
 
-/// An entry of the map of all keys.
-pub(super) const KEY_BYTES_MAX: usize = 136;
-const _: () = assert!(size_of::<(Hash, Site<usize>)>() <= KEY_BYTES_MAX);
+/// A record among others (`sites`).
+pub(super) const KEY_BYTES_MAX: usize = 128;
+const _: () = assert!(size_of::<Option<Site<usize>>>() <= KEY_BYTES_MAX);
 
 impl<R> Site<R> {
     pub(super) fn new(key: &Key, slot: Option<u32>, now: u64) -> Self {
