@@ -10,6 +10,8 @@ use std::net::IpAddr;
 
 mod away;
 
+use std::collections::HashMap;
+
 use super::*;
 use crate::limit::{Core, IpKey, OrgKey, Outcome, Settings};
 
