@@ -26,7 +26,7 @@ impl<R> Exchange<R> {
         while self.flying.len() < max - kept
             && let Some(hash) = self.ready.pop_front()
         {
-            let site = self.sites.get_mut(hash);
+            let site = self.sites.record_mut(hash);
             if let Some(site) = site.filter(|site| site.is_ready) {
                 site.is_ready = false;
                 if self.is_too_late(hash, now) {
@@ -39,7 +39,7 @@ impl<R> Exchange<R> {
         while self.flying.len() < most
             && let Some(hash) = self.later.pop_front()
         {
-            let site = self.sites.get_mut(hash);
+            let site = self.sites.record_mut(hash);
             if site.is_some_and(|site| std::mem::take(&mut site.is_later)) {
                 calls.extend(self.build(hash, now));
             }
@@ -54,7 +54,7 @@ impl<R> Exchange<R> {
         let timeout_ns = self.timeout_ns;
         let overdue = |waiter: &Waiter<R>| waiter.asked_ns.saturating_add(timeout_ns) <= now;
         let mut judged = false;
-        while let Some(site) = self.sites.get_mut(hash)
+        while let Some(site) = self.sites.record_mut(hash)
             && let Some(busy) = site.busy_mut()
             && busy.flight.is_none()
             && busy.waiting.front().is_some_and(overdue)
@@ -66,7 +66,7 @@ impl<R> Exchange<R> {
             let place = waiter.reply.map(|place| (place, verdict));
             self.answers.extend(place);
         }
-        let site = self.sites.get(hash).filter(|_| judged);
+        let site = self.sites.record(hash).filter(|_| judged);
         let done = site.is_some_and(|site| !site.waits());
         if done {
             // Otherwise nothing is left to be said, and its timers go on.
@@ -87,7 +87,7 @@ impl<R> Exchange<R> {
                 break;
             }
             self.due.remove(&(due, hash));
-            let Some(site) = self.sites.get_mut(hash) else {
+            let Some(site) = self.sites.record_mut(hash) else {
                 continue;
             };
             site.due_ns = 0;
@@ -104,7 +104,7 @@ impl<R> Exchange<R> {
     fn build(&mut self, hash: Hash, now: u64) -> Option<Call> {
         let node = Arc::clone(&self.node);
         let limits = node.limits();
-        let site = self.sites.get_mut(hash)?;
+        let site = self.sites.record_mut(hash)?;
         if site.is_in_flight() {
             // Its reply makes the key ready again.
             return None;
@@ -117,7 +117,7 @@ impl<R> Exchange<R> {
         {
             self.traffic.expired += u64::from(slot.end());
         }
-        let (owed, busy) = (site.owed(), site.get_busy());
+        let (owed, busy) = (site.owed(), site.begun());
         let waiters = batch(busy);
         let reset = busy.resets.pop_front();
         let watchers = std::mem::take(&mut busy.watchers);
@@ -158,7 +158,7 @@ impl<R> Exchange<R> {
             hash,
             seq: self.seq,
         };
-        site.get_busy().flight = Some(Flight {
+        site.begun().flight = Some(Flight {
             seq: id.seq,
             sent_ns: now,
             held: said.held,

@@ -230,9 +230,9 @@ impl<R> Exchange<R> {
         let Some(verdict) = self.judge_here(key, hash, cost, now) else {
             self.traffic.waited += 1;
             self.waiting += 1;
-            if let Some(site) = self.sites.get_mut(hash) {
+            if let Some(site) = self.sites.record_mut(hash) {
                 let asked_ns = now;
-                site.get_busy().waiting.push_back(Waiter {
+                site.begun().waiting.push_back(Waiter {
                     cost,
                     asked_ns,
                     reply,
@@ -252,7 +252,7 @@ impl<R> Exchange<R> {
 
     /// The store has yet to be told something of the key that nobody waits for.
     fn owes(&self, hash: Hash) -> bool {
-        self.sites.get(hash).is_some_and(|site| site.owed() > 0)
+        self.sites.record(hash).is_some_and(|site| site.owed() > 0)
     }
 
     /// What can be said without a call.
@@ -260,7 +260,7 @@ impl<R> Exchange<R> {
         self.enter(key, hash, now);
         let limits = self.node.limits();
         let node = Arc::clone(&self.node);
-        let site = self.sites.get_mut(hash)?;
+        let site = self.sites.record_mut(hash)?;
         if let Some(slot) = slot_of(&node, site) {
             let blocked = slot.blocked_until();
             // Long after it was told a block is asked about, by one call for all who come meanwhile.
@@ -293,7 +293,7 @@ impl<R> Exchange<R> {
     /// A worker saw the pool run low. While calls are paced nothing is fetched ahead: there is too little to be had, and whoever asks
     /// next makes a call when its time has come.
     pub fn fetch(&mut self, hint: Hint, now: u64) {
-        let site = self.sites.get(hint.0);
+        let site = self.sites.record(hint.0);
         let paced = site.and_then(|site| site.paced_until(now)).is_some();
         if !self.away && !paced {
             self.mark_later(hint.0);
@@ -308,8 +308,8 @@ impl<R> Exchange<R> {
             let told = self.tokens_known(hash, now);
             self.answers.push((reply, told));
             self.forget_slotless(hash);
-        } else if let Some(site) = self.sites.get_mut(hash) {
-            site.get_busy().watchers.push(reply);
+        } else if let Some(site) = self.sites.record_mut(hash) {
+            site.begun().watchers.push(reply);
             self.mark_ready(hash);
         }
     }
@@ -376,13 +376,13 @@ impl<R> Exchange<R> {
 
     fn forget_slotless(&mut self, hash: Hash) {
         let slotless = |site: &Site<R>| site.slot().is_none() && site.is_idle();
-        if self.sites.get(hash).is_some_and(slotless) {
+        if self.sites.record(hash).is_some_and(slotless) {
             self.sites.remove_slotless(hash);
         }
     }
 
     fn mark_ready(&mut self, hash: Hash) {
-        if let Some(site) = self.sites.get_mut(hash)
+        if let Some(site) = self.sites.record_mut(hash)
             && !site.is_ready
         {
             site.is_ready = true;
@@ -391,7 +391,7 @@ impl<R> Exchange<R> {
     }
 
     fn mark_later(&mut self, hash: Hash) {
-        if let Some(site) = self.sites.get_mut(hash)
+        if let Some(site) = self.sites.record_mut(hash)
             && !site.is_ready
             && !site.is_later
         {
@@ -402,7 +402,7 @@ impl<R> Exchange<R> {
 
     /// Sets the site's timer anew.
     fn schedule(&mut self, hash: Hash, now: u64) {
-        let Some(site) = self.sites.get_mut(hash) else {
+        let Some(site) = self.sites.record_mut(hash) else {
             return;
         };
         if site.due_ns > 0 {

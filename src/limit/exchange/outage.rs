@@ -107,7 +107,7 @@ impl<R> Exchange<R> {
 
     /// Nobody waits for this key any more, and no call of it is awaited.
     fn set_down(&mut self, hash: Hash, now: u64) {
-        let Some(site) = self.sites.get_mut(hash) else {
+        let Some(site) = self.sites.record_mut(hash) else {
             return;
         };
         // One that is ready may have had its timer taken, too.
@@ -171,7 +171,7 @@ impl<R> Exchange<R> {
         let node = Arc::clone(&self.node);
         let strained: Vec<Hash> = self.strained.drain().collect();
         for hash in strained {
-            let Some(site) = self.sites.get_mut(hash) else {
+            let Some(site) = self.sites.record_mut(hash) else {
                 continue;
             };
             let slot = slot_of(&node, site);
@@ -207,7 +207,7 @@ impl<R> Exchange<R> {
         let limits = self.node.limits();
         let node = Arc::clone(&self.node);
         let refused = |ns| Verdict(Told::Refused(seconds(ns)));
-        let Some(site) = self.sites.get_mut(hash) else {
+        let Some(site) = self.sites.record_mut(hash) else {
             return Verdict::unasked(self.policy);
         };
         let slot = match (self.policy, slot_of(&node, site)) {
@@ -254,7 +254,7 @@ impl<R> Exchange<R> {
             return Verdict(Told::Admitted);
         }
         let node = Arc::clone(&self.node);
-        let site = self.sites.get_mut(hash);
+        let site = self.sites.record_mut(hash);
         let known = site.and_then(|site| {
             let slot = slot_of(&node, site)?;
             let is_known = site.epoch.is_known();

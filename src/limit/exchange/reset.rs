@@ -50,8 +50,8 @@ impl<R> Exchange<R> {
         }
         let (_, hash) = self.node.hasher.key(key);
         self.enter(key, hash, now);
-        if let Some(site) = self.sites.get_mut(hash) {
-            site.get_busy().resets.push_back((wish, reply));
+        if let Some(site) = self.sites.record_mut(hash) {
+            site.begun().resets.push_back((wish, reply));
             self.mark_ready(hash);
         }
     }
@@ -60,7 +60,7 @@ impl<R> Exchange<R> {
     pub fn reset_elsewhere(&mut self, key: &str) {
         let node = Arc::clone(&self.node);
         if let Some(hash) = self.hash_of(key)
-            && let Some(site) = self.sites.get_mut(hash)
+            && let Some(site) = self.sites.record_mut(hash)
         {
             forget(&node, site);
         }

@@ -16,7 +16,7 @@ const MS: u64 = 1_000_000;
 impl<R> Exchange<R> {
     /// The reply to a call. One that comes late, or twice, is ignored.
     pub fn reply(&mut self, id: CallId, reply: &Reply, now: u64) {
-        let Some(site) = self.sites.get_mut(id.hash) else {
+        let Some(site) = self.sites.record_mut(id.hash) else {
             return;
         };
         let flight = site.busy_mut().and_then(|busy| {
@@ -62,10 +62,10 @@ impl<R> Exchange<R> {
 
     /// Whoever waited for a call that said nothing goes back to the queue, but for a reset that must not be made any more.
     fn ask_again(&mut self, hash: Hash, flight: Flight<R>, reply: &Reply, now: u64) {
-        let Some(site) = self.sites.get_mut(hash) else {
+        let Some(site) = self.sites.record_mut(hash) else {
             return;
         };
-        let busy = site.get_busy();
+        let busy = site.begun();
         for waiter in flight.waiters.into_iter().rev() {
             busy.waiting.push_front(waiter);
         }
@@ -95,7 +95,7 @@ impl<R> Exchange<R> {
     /// Moves what was granted to those who wait and to the slot.
     fn apply(&mut self, hash: Hash, flight: Flight<R>, reply: &Reply, now: u64) {
         let node = Arc::clone(&self.node);
-        let Some(site) = self.sites.get_mut(hash) else {
+        let Some(site) = self.sites.record_mut(hash) else {
             return;
         };
         let slot = slot_of(&node, site);
@@ -165,7 +165,7 @@ impl<R> Exchange<R> {
     fn follow_up(&mut self, hash: Hash, now: u64) {
         let node = Arc::clone(&self.node);
         let limits = node.limits();
-        let Some(site) = self.sites.get_mut(hash) else {
+        let Some(site) = self.sites.record_mut(hash) else {
             return;
         };
         let slot = slot_of(&node, site);

@@ -137,7 +137,7 @@ impl<R> Site<R> {
     }
 
     /// What goes on, from now on at the latest.
-    pub(super) fn get_busy(&mut self) -> &mut Busy<R> {
+    pub(super) fn begun(&mut self) -> &mut Busy<R> {
         self.busy.get_or_insert_default()
     }
 

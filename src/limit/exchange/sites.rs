@@ -47,14 +47,14 @@ impl<R> Sites<R> {
         self.chunks.get(at / CHUNK)?.get(at % CHUNK)?.as_ref()
     }
 
-    pub(super) fn get(&self, hash: Hash) -> Option<&Site<R>> {
+    pub(super) fn record(&self, hash: Hash) -> Option<&Site<R>> {
         match self.slot_of(hash) {
             Some(slot) => self.at(slot),
             None => self.slotless.get(&hash),
         }
     }
 
-    pub(super) fn get_mut(&mut self, hash: Hash) -> Option<&mut Site<R>> {
+    pub(super) fn record_mut(&mut self, hash: Hash) -> Option<&mut Site<R>> {
         match self.slot_of(hash) {
             Some(slot) => {
                 let at = slot as usize;
@@ -66,7 +66,7 @@ impl<R> Sites<R> {
     }
 
     pub(super) fn contains(&self, hash: Hash) -> bool {
-        self.get(hash).is_some()
+        self.record(hash).is_some()
     }
 
     /// Enters a key; whose record was at its slot's number is gone.
