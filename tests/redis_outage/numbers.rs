@@ -97,6 +97,11 @@ fn ask(gw: &Gateway, org: u32, count: usize) -> Vec<Answer> {
     burst(gw, WHO, &request, count)
 }
 
+/// Tokens that have come back since, and one that may be on its way.
+fn back(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap() / 600 + 1
+}
+
 /// Each shows one less than the one before, but for what has come back: 100 tokens a minute.
 fn count_down(answers: &[Answer], first: u64, since: Instant, what: &str) {
     let shown: Vec<u64> = answers
@@ -107,7 +112,7 @@ fn count_down(answers: &[Answer], first: u64, since: Instant, what: &str) {
             answer.number("x-ratelimit-remaining")
         })
         .collect();
-    let back = since.elapsed().as_millis() as u64 / 600 + 1;
+    let back = back(since);
     for (nth, number) in shown.iter().enumerate() {
         let exact = first - nth as u64;
         assert!(
@@ -151,7 +156,7 @@ fn with_share_they_count_down_in_every_kind_of_outage() {
         let info = gw.info_from(from, &token().org(2));
         for part in ["organization", "ip"] {
             let used = info[part]["current_count"].as_u64().unwrap();
-            let back = cold.elapsed().as_millis() as u64 / 600 + 1;
+            let back = back(cold);
             assert!(used <= 10 && used + back >= 10, "{outage:?}: {info}");
             assert_eq!(info[part]["remaining"], json!(100 - used), "{outage:?}");
         }

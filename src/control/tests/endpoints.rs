@@ -365,7 +365,7 @@ fn the_document_describes_every_endpoint() {
         (
             "/admin/rate-limit/reset",
             "post",
-            &["200", "400", "401", "403", "429"],
+            &["200", "400", "401", "403", "429", "503"],
         ),
         ("/openapi.json", "get", &["200"]),
         ("/docs", "get", &["200"]),

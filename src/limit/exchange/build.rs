@@ -129,15 +129,9 @@ impl<R> Exchange<R> {
             .first()
             .map_or((1, 0), |first| (first.cost, sum(&waiters)));
         let taken = slot.map_or(0, Slot::demand_taken);
-        let demand = std::mem::take(&mut site.demand).saturating_add(taken);
-        site.rate
-            .observe(demand, now.saturating_sub(site.called_ns));
-        let ahead = node.settings.slices && site.was_called && slot.is_some() && !closes;
-        let want = if ahead {
-            terms::want(&site.rate, held.all, demand)
-        } else {
-            0
-        };
+        site.demand = site.demand.saturating_add(taken);
+        let may_want = node.settings.slices && !closes;
+        let want = want(site, slot.filter(|_| may_want), held, now);
         let brief_ms = (2 * self.timeout_ns / MS).max(terms::BRIEF_MS_MIN);
         let mut said = Terms {
             held: held.all,
@@ -177,6 +171,17 @@ impl<R> Exchange<R> {
             &said,
             &limits,
         ))
+    }
+}
+
+/// What is wanted ahead, after the demand since the last call: of a key that was called before, and has a place for it.
+fn want<R>(site: &mut Site<R>, place: Option<&Slot>, held: Held, now: u64) -> u32 {
+    let demand = std::mem::take(&mut site.demand);
+    site.rate
+        .observe(demand, now.saturating_sub(site.called_ns));
+    match place {
+        Some(_) if site.was_called => terms::want(&site.rate, held.all, demand),
+        Some(_) | None => 0,
     }
 }
 
