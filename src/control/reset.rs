@@ -126,6 +126,10 @@ pub(super) async fn reset(
     let Ok(_turn) = api.infos.try_acquire() else {
         return too_many();
     };
+    // Nobody is charged for what cannot be done.
+    if api.store.is_some() && !api.state.redis() {
+        return store_away(AWAY);
+    }
     let mut numbers = None;
     if subject.role == Role::OrgAdmin {
         match charge(&api, subject.address).await {

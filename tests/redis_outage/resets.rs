@@ -206,6 +206,9 @@ fn while_redis_is_away_it_is_503_and_changes_nothing() {
                     assert!(told.contains("store_away") && told.contains("nothing was reset"));
                     assert_eq!(answer.number("retry-after"), 1);
                 }
+                let own = token().org(7).role("org_admin");
+                let answer = reset(&gateways[0], &json!({"organization_id": 7}), &own);
+                assert_eq!(answer.status, 503, "{}", answer.text());
                 assert!(check_refusal(&ask(&gateways[0]), 1) > 500, "at once");
                 server.signal("CONT");
                 for gw in gateways.iter() {

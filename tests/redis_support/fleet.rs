@@ -411,7 +411,8 @@ impl Fleet {
             }
             self.members[at].exchange.watch(&key, u64::MAX, self.now);
         }
-        if self.random.thousandths(self.weather.reset) {
+        // No number is drawn where there are none: other tests' seeds keep their histories.
+        if self.weather.reset > 0 && self.random.thousandths(self.weather.reset) {
             self.reset(at, 0);
         }
         if self.random.thousandths(self.weather.cut) {
