@@ -30,6 +30,8 @@ pub(super) struct Limits {
     pub(super) nodes: u32,
     /// Requests are told their numbers. False only while the store is away and nothing is charged.
     pub(super) are_told: bool,
+    /// The most that this node's part of a bucket holds.
+    pub(super) part: u32,
     /// The part of B that is not promised by what this node tells.
     pub(super) withheld: u32,
 }
@@ -49,6 +51,7 @@ impl Limits {
             revision: 0,
             nodes: 1,
             are_told: true,
+            part: rpm + burst,
             withheld: burst,
         }
     }
@@ -59,14 +62,10 @@ impl Limits {
         Self {
             nodes,
             are_told,
+            part: self.capacity / nodes,
             withheld: self.burst / nodes,
             ..self
         }
-    }
-
-    /// The most that this node's part of a bucket holds.
-    pub(super) fn part(&self) -> u32 {
-        self.capacity / self.nodes
     }
 
     /// What the store counts as one token of this node's part, in units of its level.
@@ -132,7 +131,7 @@ mod tests {
             (200, 0, 0, 0),
         ] {
             let limits = Limits::new(100, 20, 0, 1).as_told(nodes, true);
-            let found = (limits.part(), limits.remaining(tokens));
+            let found = (limits.part, limits.remaining(tokens));
             assert_eq!(found, (part, remaining), "{nodes} nodes");
         }
     }

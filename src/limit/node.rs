@@ -197,9 +197,9 @@ impl Node {
     #[must_use]
     pub fn info_of(&self, tokens: u32) -> Info {
         let limits = self.limits();
-        let tokens = tokens.min(limits.part());
+        let tokens = tokens.min(limits.part);
         Info {
-            current_count: limits.part() - tokens,
+            current_count: limits.part - tokens,
             limit: limits.rpm,
             remaining: limits.remaining(tokens),
         }

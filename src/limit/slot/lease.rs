@@ -150,7 +150,7 @@ impl Slot {
     /// Whole tokens that a request may still count on, here and in the store.
     pub(in crate::limit) fn tokens_leased(&self, held: u32, limits: &Limits, now: u64) -> u32 {
         let tokens = self.told().tokens(limits, now);
-        tokens.saturating_add(held).min(limits.part())
+        tokens.saturating_add(held).min(limits.part)
     }
 
     /// Seconds that a refusal without a block tells, while one is known.
