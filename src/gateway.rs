@@ -16,7 +16,7 @@ use crate::access_log;
 use crate::config::{self, Config, LogFormat, Rules, Snapshot, limit_settings};
 use crate::control;
 use crate::limit;
-use crate::mailbox::{CALLS_MAX, LEASES_MAX, LeaseInbox, LeaseOutbox, Outbox};
+use crate::mailbox::{CALLS_MAX, LEASES_MAX, LeaseInbox, LeaseOutbox, LimiterHandle, Outbox};
 use crate::metrics::{self, Registry, State};
 use crate::net;
 use crate::presence::{Bounds, Presence};
@@ -318,9 +318,23 @@ fn store(shared: &Shared, inbox: LeaseInbox) -> Option<control::Store> {
         node: Arc::clone(&shared.limits),
         inbox,
         url: config.redis.url.clone(),
+        ca_file: config.redis.ca.clone(),
         cluster: config.redis.cluster,
+        timeout: config.redis.timeout,
         policy: config.limits.on_outage,
         nodes_min: config.limits.nodes,
+    })
+}
+
+/// The workers' way to it. The exchange answers within `REDIS_TIMEOUT` of a call's sending, which may wait for a call of the same key
+/// that is under way; some ms more for the threads between.
+fn limiter(config: &Config, leases: &LeaseOutbox) -> Option<LimiterHandle> {
+    const THREADS_MS: u64 = 20;
+    let call_ms = u64::try_from(config.redis.timeout.as_millis()).unwrap_or(u64::MAX);
+    config.redis.enabled.then(|| LimiterHandle {
+        outbox: leases.clone(),
+        policy: config.limits.on_outage,
+        wait_ms: call_ms.saturating_mul(2).saturating_add(THREADS_MS),
     })
 }
 
@@ -343,10 +357,7 @@ fn start_workers(
             metrics: Arc::clone(&shared.metrics),
             state: Arc::clone(&shared.state),
             outbox: outbox.clone(),
-            leases: config
-                .redis
-                .enabled
-                .then(|| (leases.clone(), config.limits.on_outage)),
+            leases: limiter(config, leases),
             log: Some(log),
             presence: Arc::clone(&shared.presence),
         };
@@ -467,6 +478,15 @@ impl control::LimitsView for LimitsOfNode {
         self.0.reset_all(now_ns);
     }
 
+    fn charge_address(
+        &self,
+        address: std::net::IpAddr,
+        now_ns: u64,
+    ) -> Result<control::LimitInfo, u32> {
+        let key = limit::Key::Ip(address);
+        self.0.charge(&key, 1, now_ns).map(control::LimitInfo::from)
+    }
+
     fn keys(&self) -> usize {
         self.0.keys()
     }
@@ -474,15 +494,6 @@ impl control::LimitsView for LimitsOfNode {
 
 impl LimitsOfNode {
     fn info(&self, key: &limit::Key, now_ns: u64) -> control::LimitInfo {
-        let limit::Info {
-            current_count,
-            limit,
-            remaining,
-        } = self.0.info(key, now_ns);
-        control::LimitInfo {
-            current_count,
-            limit,
-            remaining,
-        }
+        self.0.info(key, now_ns).into()
     }
 }

@@ -67,6 +67,17 @@ pub const LEASES_MAX: usize = limit::WAITING_MAX;
 /// The workers' end of the exchange's mailbox.
 pub type LeaseOutbox = mpsc::Sender<Lease>;
 
+/// The workers' way to the exchange.
+#[derive(Clone, Debug)]
+pub struct LimiterHandle {
+    /// Where letters go.
+    pub outbox: LeaseOutbox,
+    /// What is done with a request when that mailbox is full, or no answer comes.
+    pub policy: limit::OnOutage,
+    /// How long a request waits for an answer, in ms.
+    pub wait_ms: u64,
+}
+
 /// The exchange's end.
 pub type LeaseInbox = mpsc::Receiver<Lease>;
 

@@ -333,11 +333,50 @@ fn service_urls() {
         "rediss://u:p@[::1]:6380",
         "redis://r/0?protocol=resp3",
         "redis://r/0?",
+        "valkey://r:6379/2",
+        "valkeys://u:p@r",
     ] {
         assert_eq!(load(&[("REDIS_URL", url)]).unwrap().redis.url.reveal(), url);
         let blanks = format!(" {url}\t\n");
         let trimmed = load(&[("REDIS_URL", &blanks)]).unwrap().redis.url;
         assert_eq!(trimmed.reveal(), url);
+    }
+}
+
+#[test]
+fn redis_is_given_its_time_and_its_authorities() {
+    for (text, ms) in [("0.005", 5), ("0.2", 200), ("2", 2_000)] {
+        let redis = load(&[("REDIS_TIMEOUT", text)]).unwrap().redis;
+        assert_eq!(redis.timeout, Duration::from_millis(ms));
+    }
+    let redis = load(&[]).unwrap().redis;
+    assert_eq!((redis.timeout.as_millis(), redis.ca), (50, None));
+    for scheme in ["rediss", "valkeys", "redis"] {
+        let url = format!("{scheme}://r:6380");
+        let mut sources = Sources {
+            read: |_| {
+                let names = vec!["redis".to_owned()];
+                let certified = rcgen::generate_simple_self_signed(names).unwrap();
+                Ok(certified.cert.pem().into_bytes())
+            },
+            ..Sources::default()
+        };
+        sources.environment = vec![
+            ("JWT_SECRET_KEY".into(), SECRET.into()),
+            ("REDIS_URL".into(), url.into()),
+            ("REDIS_CA".into(), "ca.pem".into()),
+        ];
+        match Config::from_sources(&sources) {
+            Ok(loaded) => assert_eq!(loaded.config.redis.ca.as_deref(), Some("ca.pem")),
+            Err(problems) => {
+                let said = problems[0].to_string();
+                assert!(
+                    said.contains("REDIS_CA has no meaning") || said.contains("rediss://"),
+                    "{said}"
+                );
+                assert_eq!(scheme, "redis");
+            }
+        }
     }
 }
 

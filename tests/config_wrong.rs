@@ -197,9 +197,13 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "REDIS_URL",
         "redis://redis:port/0",
-        "must be redis://[user:password@]host[:port][/db] (or rediss://)",
+        "must be redis://[user:password@]host[:port][/db] (or rediss://, valkey://, valkeys://)",
     ),
     ("REDIS_URL", "redis://redis/db", "must be redis://"),
+    ("REDIS_CA", "/none.pem", "cannot be read"),
+    ("REDIS_TIMEOUT", "0", "from 0.005 to 2"),
+    ("REDIS_TIMEOUT", "50ms", "from 0.005 to 2"),
+    ("REDIS_TIMEOUT", "50", "from 0.005 to 2"),
     (
         "REDIS_URL",
         "redis://redis?ssl_cert_reqs=none",
@@ -438,6 +442,22 @@ fn every_wrong_value_has_its_line() {
         let begin = format!("{variable}={shown} (environment): ");
         assert!(line.starts_with(&begin), "{line}");
         assert!(line.contains(expected), "{line}\n  lacks {expected}");
+    }
+}
+
+#[test]
+fn a_password_that_breaks_its_url_is_not_shown_and_the_encoding_is_named() {
+    for url in [
+        "redis://:p/w@redis",
+        "valkey://u:p#w@redis",
+        "rediss://:p?w@redis:6379/0",
+    ] {
+        let problems = load(&[("REDIS_URL", url)]).expect_err(url);
+        let hint = "percent-encoded (@ is %40, / is %2F, # is %23, ? is %3F)";
+        assert!(problems[0].contains(hint), "{problems:?}");
+        let (shown, _) = problems[0].split_once(" (environment)").expect("the value");
+        let parts = ["p/w", "p#w", "p?w", ":p", "w@"];
+        assert!(parts.iter().all(|part| !shown.contains(part)), "{shown}");
     }
 }
 

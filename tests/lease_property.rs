@@ -32,6 +32,8 @@ const STORMY: Weather = Weather {
     watch: 20,
     flush: 0,
     clock_step: 10,
+    reset: 20,
+    missed: 500,
 };
 
 fn settings(random: &mut Random) -> Settings {
@@ -172,6 +174,101 @@ fn in_calm_weather_the_bucket_is_used_up() {
             );
         }
     }
+}
+
+/// Every node has been refused by the block, and knows it.
+fn blocked_everywhere(fleet: &mut Fleet) {
+    let nodes = fleet.members();
+    for round in 0.. {
+        assert!(round < 2_000, "the block is not known everywhere");
+        let mut all = true;
+        for at in 0..nodes {
+            let refused = fleet.refused;
+            fleet.request(at, 0, 1);
+            fleet.idle(3 * MS);
+            all &= fleet.refused > refused;
+        }
+        if all && round > 400 {
+            return;
+        }
+    }
+}
+
+/// A reset of a key or of all, at some node, while messages are missed, the store is flushed, nodes come back from having been cut off:
+/// from 5 s on every node admits, whoever has asked meanwhile.
+#[test]
+fn a_reset_is_never_undone() {
+    let server = Server::start();
+    let weather = Weather {
+        lost: 5,
+        repeated: 50,
+        delay_max_us: 20_000,
+        missed: 500,
+        ..CALM
+    };
+    let mut resets = 0;
+    for seed in seeds(runs(60)) {
+        let mut random = Random::new(seed ^ 0x5e5e7);
+        let settings = Settings {
+            rpm: 100,
+            burst: 20,
+            block_ms: 600_000,
+            per_org: true,
+            per_ip: false,
+            keys_max: 64,
+            cores: 1 + random.index(2),
+            slices: random.below(4) > 0,
+        };
+        let nodes = (2 + random.index(3), OnOutage::Closed);
+        let chance = (weather, Mistake::None);
+        let mut fleet = Fleet::new(server.connect(), seed, settings, nodes, chance);
+        blocked_everywhere(&mut fleet);
+        let (asked, cut) = (random.index(nodes.0), random.index(nodes.0));
+        let all = random.below(2) == 0;
+        if random.below(3) == 0 {
+            fleet.flush();
+        }
+        if cut != asked && random.below(3) == 0 {
+            fleet.cut(cut, random.below(4 * SECOND));
+        }
+        let before = fleet.resets;
+        while fleet.resets == before {
+            if all {
+                fleet.reset_all(asked);
+            } else {
+                fleet.reset(asked, 0);
+            }
+            fleet.idle(60 * MS);
+        }
+        resets += fleet.resets;
+        let start = fleet.now;
+        // A mark that is lost with all the rest cannot be heard of; a reset of all is known to every node by then.
+        if all && random.below(3) == 0 {
+            fleet.idle(random.below(SECOND));
+            fleet.flush();
+        }
+        for _ in 0..random.below(20) {
+            fleet.idle(random.below(SECOND));
+            let at = random.index(nodes.0);
+            fleet.request(at, 0, 1);
+        }
+        let late = [5, 9, 30, 200][random.index(4)] * SECOND + random.below(SECOND);
+        fleet.idle((start + late).saturating_sub(fleet.now).max(9 * SECOND / 8));
+        for at in 0..nodes.0 {
+            // A call may be lost, and then the store is away for a moment.
+            let admitted = (0..5).any(|_| {
+                let refused = fleet.refused;
+                fleet.request(at, 0, 1);
+                fleet.idle(300 * MS);
+                fleet.refused == refused
+            });
+            assert!(
+                admitted,
+                "LEASE_SEED={seed}: node {at}, all {all}, reset at {asked}"
+            );
+        }
+    }
+    assert!(resets > 0);
 }
 
 #[test]

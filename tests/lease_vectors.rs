@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use dbpower_gateway::limit::{
     Core, Exchange, Info, IpKey, Key, Letter, Node, OnOutage, OrgKey, Outcome, Permit, Refusal,
-    Reply, SCRIPT, Settings, Verdict,
+    Reply, Reset, SCRIPT, Settings, Verdict, Wish,
 };
 use limit_support::{Limits, MINUTE, MS, SECOND, Who, limits};
 use redis_support::Server;
@@ -188,8 +188,10 @@ impl Shared {
             Step::Limit(rpm) => self.put_limits(rpm),
             Step::Reset => {
                 for key in who.keys() {
-                    self.exchange.reset(&key, 4, self.now);
+                    self.exchange.reset(&key, Wish::default(), 4, self.now);
                     self.settle();
+                    let done = self.answers.remove(&4).and_then(Verdict::reset);
+                    assert_eq!(done, Some(Reset::Done), "{at}");
                 }
             }
         }
@@ -335,20 +337,75 @@ fn g22_a_reset_at_one_node_is_known_to_the_others_by_a_message() {
         while nodes[0].ask(org_only(), 1).is_ok() {}
         for node in &mut nodes {
             assert!(node.ask(org_only(), 1).is_err());
-            node.now += 5 * SECOND;
+            node.now += SECOND;
         }
         let [a, b, c] = &mut nodes;
         let keys = org_only().keys();
-        a.exchange.reset(&keys[0], 9, a.now);
-        a.settle();
-        assert!(a.answers.remove(&9).is_some());
+        let all_ms = 1_800_000_000_000 + a.now / MS;
+        if all {
+            a.exchange.put_all_reset(all_ms);
+        } else {
+            a.exchange.reset(&keys[0], Wish::default(), 9, a.now);
+            a.settle();
+            let done = a.answers.remove(&9).and_then(Verdict::reset);
+            assert_eq!(done, Some(Reset::Done));
+        }
         for (node, remaining) in [(b, 99), (c, 98)] {
             node.now += 100 * MS;
             assert!(node.ask(org_only(), 1).is_err(), "not told yet");
-            let name = keys[0].store_name();
-            node.exchange.reset_elsewhere((!all).then_some(&*name));
+            if all {
+                node.exchange.put_all_reset(all_ms);
+            } else {
+                node.exchange.reset_elsewhere(&keys[0].store_name());
+            }
             let numbers = node.ask(org_only(), 1).map(|permit| permit.numbers());
             assert_eq!(numbers, Ok(Some((100, remaining))));
+        }
+    }
+}
+
+#[test]
+fn g22_a_node_that_missed_the_message_neither_keeps_the_block_nor_brings_it_back() {
+    let server = Server::start();
+    for all in [false, true] {
+        let mut nodes = trio(&server, 10 * BLOCK);
+        let mut redis = server.connect();
+        let _: () = redis::cmd("FLUSHALL").query(&mut redis).unwrap();
+        while nodes[0].ask(org_only(), 1).is_ok() {}
+        for node in &mut nodes {
+            assert!(node.ask(org_only(), 1).is_err());
+            node.now += SECOND;
+        }
+        let [a, b, c] = &mut nodes;
+        let keys = org_only().keys();
+        let all_ms = 1_800_000_000_000 + a.now / MS;
+        if all {
+            // The other two learn of it by their heartbeats, one of them late.
+            a.exchange.put_all_reset(all_ms);
+            assert!(a.ask(org_only(), 1).is_ok());
+        } else {
+            a.exchange.reset(&keys[0], Wish::default(), 9, a.now);
+            a.settle();
+        }
+        // Long enough for a full bucket's key to be gone, were it not for the reset of this one.
+        b.now += 20 * SECOND;
+        if all {
+            // Before its heartbeat it may bring back what the store has forgotten. Not for longer.
+            let _ = b.ask(org_only(), 1);
+            b.now += MS;
+            b.exchange.put_all_reset(all_ms);
+        }
+        assert!(b.ask(org_only(), 1).is_ok(), "it asks, and is told");
+        a.now = b.now + MS;
+        assert!(a.ask(org_only(), 1).is_ok(), "nothing was undone");
+        c.now = a.now + 300 * SECOND;
+        if all {
+            c.exchange.put_all_reset(all_ms);
+        }
+        assert!(c.ask(org_only(), 1).is_ok());
+        for node in [a, b] {
+            node.now = c.now + MS;
+            assert!(node.ask(org_only(), 1).is_ok());
         }
     }
 }

@@ -317,29 +317,6 @@ fn closed_refuses_and_open_admits_while_it_is_away() {
     }
 }
 
-#[test]
-fn all_keys_that_are_reset_while_it_is_paused_are_reset_when_it_is_back() {
-    let stage = Stage::new();
-    let plan = stage.plan(10).env("RATE_LIMIT_BLOCK_DURATION", 600);
-    let gw = plan.start();
-    shows(&gw, true);
-    assert_eq!(admitted(&gw, 1, 12), 10);
-    stage.server.signal("STOP");
-    until("a request finds out", || {
-        ask(&gw, 2);
-        gw.get("/health").send().json()["redis"] == json!(false)
-    });
-    let admin = token().org(9).role("super_admin");
-    let reset = gw
-        .post("/admin/rate-limit/reset")
-        .json(&json!({"all": true}));
-    assert_eq!(reset.bearer(&admin).send().status, 200);
-    stage.server.signal("CONT");
-    shows(&gw, true);
-    until("the store has reset them", || ask(&gw, 1) == 200);
-    waits_were_short(&gw);
-}
-
 /// What a probe that holds nothing is told of a bucket: its level in tokens, and what is out.
 fn told(server: &Server, key: &str) -> (u64, u64) {
     let limits = Limits {

@@ -158,8 +158,28 @@ fn tls_with_a_trusted_certificate_only() {
     let trusting = plan.clone().env("SSL_CERT_FILE", &ca).start();
     connected(&trusting);
     assert_eq!(admitted(&trusting, 1, 12), 10);
-    let stranger = plan.start();
+    let stranger = plan.clone().start();
     stranger.log_line("why not", |line| {
-        line.contains("Redis is away") && line.to_lowercase().contains("certificate")
+        line.contains("Redis is away") && line.contains("REDIS_CA")
     });
+    for scheme in ["rediss", "valkeys"] {
+        let url = format!("{scheme}://localhost:{tls_port}/0");
+        let told = plan.clone().env("REDIS_URL", url).env("REDIS_CA", &ca);
+        connected(&told.start());
+    }
+    // The file is read again for each connection.
+    let renewed = file("renewed.crt");
+    std::fs::copy(file("crt"), &renewed).unwrap();
+    let waiting = plan.env("REDIS_CA", &renewed).start();
+    waiting.log_line("why not", |line| {
+        line.contains("Redis is away") && line.contains("certificate")
+    });
+    std::fs::copy(&ca, &renewed).unwrap();
+    connected(&waiting);
+    for scheme in ["redis", "valkey"] {
+        let server = Server::start();
+        let url = format!("{scheme}://127.0.0.1:{}/0", server.port);
+        let plan = scarce(10, 0).backend(&up).env("REDIS_ENABLED", "true");
+        connected(&plan.env("REDIS_URL", url).start());
+    }
 }

@@ -1,4 +1,4 @@
-//! The vectors S1 to S13 of LIMITS.md, and those parts of G and M that are decided in the script, against a real Redis server
+//! The vectors S1 to S20 of LIMITS.md, and those parts of G and M that are decided in the script, against a real Redis server
 //! with an injected clock. Not the exchange of a gateway (`redis_node.rs`). Invariant: every number of a vector stands in LIMITS.md.
 #![allow(
     clippy::expect_used,
@@ -8,6 +8,8 @@
 )]
 
 mod redis_support;
+#[path = "redis_script/resets.rs"]
+mod resets;
 
 use redis_support::Server;
 use redis_support::call::{Call, Limits, Reply, UNIT};
@@ -22,6 +24,9 @@ const PLAIN: Limits = Limits {
     block_ms: 0,
     ..BLOCKING
 };
+
+/// An admin's reset.
+const RESET: Option<(u64, u64, u64)> = Some((0, 0, 0));
 
 /// One key on a server, and a clock.
 struct Bench {
@@ -329,7 +334,7 @@ fn g22_a_reset_fills_and_lifts_the_block() {
     bench.fresh(BLOCKING);
     assert_eq!(bench.ask("a", 121), (1, 120));
     bench.at(5_000);
-    let reset = bench.call("admin", |call| call.reset = true);
+    let reset = bench.call("admin", |call| call.reset = RESET);
     assert_eq!(
         (reset.status, reset.block, reset.level / UNIT),
         (0, 0, 120),
@@ -344,7 +349,7 @@ fn g22_a_reset_fills_and_lifts_the_block() {
         (call.waiting, call.want, call.tau) = (1, 30, 9_000);
     });
     assert_eq!(lease.out, 31);
-    let reset = bench.call("admin", |call| call.reset = true);
+    let reset = bench.call("admin", |call| call.reset = RESET);
     assert_eq!((reset.level / UNIT, reset.out), (89, 31));
 }
 

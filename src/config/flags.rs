@@ -135,7 +135,7 @@ pub struct Services {
     /// How long it is left alone; then one request at a time finds out whether it is back
     #[arg(long, env, default_value = "5", value_name = "SECONDS")]
     pub breaker_open_time: Option<OsString>,
-    /// Redis that holds the limits of several gateways: `redis://[user:password@]host[:port][/db]`
+    /// Redis that holds the limits of several gateways: `redis://[user:password@]host[:port][/db]`, `rediss` with TLS, or `valkey(s)`
     #[arg(long, env, default_value = "redis://redis:6379/0", value_name = "URL")]
     #[arg(hide_env_values = true)]
     pub redis_url: Option<OsString>,
@@ -148,6 +148,12 @@ pub struct Services {
     /// The URL names a node of a Redis Cluster
     #[arg(long, env, default_value = "false", value_name = "BOOL")]
     pub redis_cluster: Option<OsString>,
+    /// Authorities (PEM) of the certificate of a `rediss` or `valkeys` URL; unset: the system's
+    #[arg(long, env, value_name = "PATH")]
+    pub redis_ca: Option<OsString>,
+    /// Redis: to answer a call; then it counts as away. At least twice the time that an answer takes
+    #[arg(long, env, default_value = "0.05", value_name = "SECONDS")]
+    pub redis_timeout: Option<OsString>,
 }
 
 /// Tokens and roles.
@@ -221,7 +227,7 @@ pub struct RateLimits {
     /// How long a refused organization or address stays refused; 0: until its bucket refills
     #[arg(long, env, default_value = "60", value_name = "SECONDS")]
     pub rate_limit_block_duration: Option<OsString>,
-    /// Organizations and addresses remembered at once, about 120 bytes each
+    /// Organizations and addresses remembered at once: 64 bytes each from the start, 30 to 50 more once in use, with Redis 150 to 200
     #[arg(long, env, default_value = "262144", value_name = "N")]
     pub rate_limit_keys_max: Option<OsString>,
     /// While Redis is away: `share` (each gateway admits its part), `closed` (429) or `open` (no limit)

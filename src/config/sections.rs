@@ -25,6 +25,10 @@ const KEYS_MIN: u64 = 1_024;
 const KEYS_MAX: u64 = 1 << 26;
 /// More gateways than any fleet has.
 const NODES_MAX: u64 = 65_536;
+/// A call within one rack takes a tenth of this.
+const REDIS_TIMEOUT_MIN: f64 = 0.005;
+/// Requests wait for Redis, for twice this at most.
+const REDIS_TIMEOUT_MAX: f64 = 2.0;
 /// Shortest time limit that an honest network can keep.
 const TIMEOUT_MIN: f64 = 0.01;
 /// More threads than any machine has CPUs.
@@ -97,10 +101,16 @@ pub(super) fn redis(reader: &mut Reader) -> Option<Redis> {
     let enabled = reader.read("REDIS_ENABLED", parse::boolean);
     let url = reader.read("REDIS_URL", url::redis);
     let cluster = reader.read("REDIS_CLUSTER", parse::boolean);
+    let timeout = reader.read("REDIS_TIMEOUT", |text| {
+        parse::seconds(text, &(REDIS_TIMEOUT_MIN..=REDIS_TIMEOUT_MAX))
+    });
+    let ca = super::tls::redis_ca(reader, url.as_deref());
     Some(Redis {
         enabled: enabled?,
         url: Secret::new(url?),
         cluster: cluster?,
+        ca: ca?,
+        timeout: timeout?,
     })
 }
 

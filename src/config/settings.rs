@@ -28,7 +28,7 @@ pub struct Config {
     pub breaker: Breaker,
     /// Route rules in the order they were written; the longest prefix wins.
     pub routes: Vec<RouteRule>,
-    /// Redis (`REDIS_ENABLED`, `REDIS_URL`).
+    /// Redis (`REDIS_*`).
     pub redis: Redis,
     /// Rate limits (`RATE_LIMIT_*`).
     pub limits: Limits,
@@ -180,6 +180,10 @@ pub struct Redis {
     pub url: Secret,
     /// `REDIS_CLUSTER`.
     pub cluster: bool,
+    /// `REDIS_CA`, a PEM file; `None`: the system's authorities.
+    pub ca: Option<String>,
+    /// `REDIS_TIMEOUT`: a call that is not answered by then was lost.
+    pub timeout: Duration,
 }
 
 /// Rate limits, LIMITS section 1: L, B, D.

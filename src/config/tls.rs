@@ -103,3 +103,24 @@ fn own_pair(reader: &mut Reader) -> Option<Option<(String, String)>> {
         }
     }
 }
+
+/// The authorities of Redis.
+pub(super) fn redis_ca(reader: &mut Reader, url: Option<&str>) -> Option<Option<String>> {
+    let file = reader.read_optional("REDIS_CA", |text| Ok(text.to_owned()))?;
+    let Some(name) = &file else {
+        return Some(None);
+    };
+    if let Err(trouble) = tls::check_authorities("REDIS_CA", name, reader.settled.read) {
+        reader.complain(trouble.setting, &trouble.what);
+        return None;
+    }
+    let is_plain = |url: &str| !url.starts_with("rediss://") && !url.starts_with("valkeys://");
+    if url.is_some_and(is_plain) {
+        reader.complain(
+            "REDIS_CA",
+            "has no meaning unless REDIS_URL begins with rediss:// or valkeys://",
+        );
+        return None;
+    }
+    Some(file)
+}

@@ -109,10 +109,12 @@ fn one(text: &str) -> Result<(bool, Endpoint, String), Expected> {
 
 /// Checks `redis://[user:password@]host[:port][/db]` and hands it on as it is: the Redis client reads it for itself.
 pub(super) fn redis(text: &str) -> Result<String, Expected> {
-    const FORM: &str = "redis://[user:password@]host[:port][/db] (or rediss://)";
+    const FORM: &str =
+        "redis://[user:password@]host[:port][/db] (or rediss://, valkey://, valkeys://)";
+    const ENCODED: &str = "; special characters of the user and the password are percent-encoded (@ is %40, / is %2F, # is %23, ? is %3F)";
     let checked = || {
         let (scheme, rest) = text.split_once("://")?;
-        if !matches!(scheme, "redis" | "rediss")
+        if !matches!(scheme, "redis" | "rediss" | "valkey" | "valkeys")
             || rest.contains(|c: char| c.is_whitespace() || c.is_control())
         {
             return None;
@@ -126,7 +128,9 @@ pub(super) fn redis(text: &str) -> Result<String, Expected> {
         let is_db = db.is_empty() || db.parse::<u16>().is_ok();
         is_db.then(|| text.to_owned())
     };
-    let checked = checked().ok_or_else(|| FORM.to_owned())?;
+    // Where there is a password, one of its characters may have been taken for the end of the authority.
+    let hint = if text.contains('@') { ENCODED } else { "" };
+    let checked = checked().ok_or_else(|| format!("{FORM}{hint}"))?;
     redis_options(text).map_err(|wrong| format!("{FORM}, {wrong}"))?;
     Ok(checked)
 }

@@ -3,8 +3,8 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, WWW_AUTHENTICATE};
-use http::{HeaderValue, StatusCode};
+use http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -57,6 +57,41 @@ pub(super) fn unauthorized(message: &str) -> Response {
     let fields = response.headers_mut();
     fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
+}
+
+/// 429: not yet. `limit`: what `X-RateLimit-*` say, if a limit refused.
+pub(super) fn limited(message: String, retry_after: u32, limit: Option<u32>) -> Response {
+    let error = "Rate limit exceeded";
+    let body = Limited {
+        error,
+        message,
+        retry_after,
+    };
+    let mut response = json(StatusCode::TOO_MANY_REQUESTS, body);
+    let fields = response.headers_mut();
+    fields.insert(RETRY_AFTER, retry_after.into());
+    if let Some(limit) = limit {
+        put_limit(fields, limit, 0);
+        fields.insert("x-ratelimit-reset", retry_after.into());
+    }
+    response
+}
+
+/// 503: Redis is away.
+pub(super) fn store_away(message: &'static str) -> Response {
+    let mut response = failure(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "Service Unavailable",
+        message,
+    );
+    response.headers_mut().insert(RETRY_AFTER, 1_u32.into());
+    response
+}
+
+/// The fields of a request that was charged.
+pub(super) fn put_limit(fields: &mut HeaderMap, limit: u32, remaining: u32) {
+    fields.insert("x-ratelimit-limit", limit.into());
+    fields.insert("x-ratelimit-remaining", remaining.into());
 }
 
 /// 403: somebody, but not who may do this.

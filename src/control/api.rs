@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::redis::Door;
+use super::reset_gap::ResetGap;
 use super::{LimitsView, answer, health, limits, openapi, pages, reset};
 use crate::config::Config;
 use crate::metrics::{self, Gauges, Registry, TextFormat};
@@ -32,6 +33,8 @@ pub(super) struct Api {
     pub(super) diagnostics_dropped: fn() -> u64,
     /// Turns of callers that wait for slices to settle.
     pub(super) infos: Semaphore,
+    /// Memory mode: who has reset an organization of its own of late.
+    pub(super) reset_gap: ResetGap,
     /// The document, written once by `routers`.
     pub(super) openapi: OnceLock<Bytes>,
 }

@@ -22,9 +22,9 @@ use crate::limit::Key;
 
 /// How long a core may keep what it took from its slice to itself (LIMITS.md section 5): a count that is read after this is
 /// exact. Longer than the 20 ms of a slice by one tick of a worker.
-const SETTLE: Duration = Duration::from_millis(25);
+pub(super) const SETTLE: Duration = Duration::from_millis(25);
 
-/// Callers that may wait for slices to settle at once. The endpoint is never limited, so this is what keeps one client from
+/// Callers (of resets, too) that may wait for slices to settle at once. The endpoints are never limited, so this is what keeps one client from
 /// filling the control thread with waiting tasks; below `CALLS_MAX`, so that health is answered all the same.
 pub(super) const INFOS_MAX: usize = 512;
 
@@ -54,6 +54,11 @@ pub trait LimitsView: Send + Sync {
     fn reset_address(&self, address: IpAddr, now_ns: u64);
     /// Fills every bucket.
     fn reset_all(&self, now_ns: u64);
+    /// Takes a token of an address, as a request would; gives its numbers after that.
+    ///
+    /// # Errors
+    /// Seconds to wait, if it is blocked or has none.
+    fn charge_address(&self, address: IpAddr, now_ns: u64) -> Result<LimitInfo, u32>;
     /// Keys held now.
     fn keys(&self) -> usize;
 }
@@ -104,11 +109,7 @@ pub(super) async fn info(
         return unauthorized(TOKEN_NEEDED);
     };
     let Ok(_turn) = api.infos.try_acquire() else {
-        return failure(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "Service Unavailable",
-            "Too many callers ask for their limits at once",
-        );
+        return too_many();
     };
     let per = &api.config.limits;
     let id = subject.organization.filter(|_| per.per_org);
@@ -146,14 +147,28 @@ pub(super) async fn info(
     json(StatusCode::OK, Info { organization, ip })
 }
 
+/// 503: all turns to wait for slices are taken.
+pub(super) fn too_many() -> Response {
+    failure(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "Service Unavailable",
+        "Too many callers ask for limits or resets at once",
+    )
+}
+
 /// A key's level over all nodes.
 async fn level(store: &Door, key: Option<Key>) -> Option<LimitInfo> {
-    let info = store.info(key?).await?;
-    Some(LimitInfo {
-        current_count: info.current_count,
-        limit: info.limit,
-        remaining: info.remaining,
-    })
+    store.info(key?).await.map(LimitInfo::from)
+}
+
+impl From<crate::limit::Info> for LimitInfo {
+    fn from(info: crate::limit::Info) -> Self {
+        Self {
+            current_count: info.current_count,
+            limit: info.limit,
+            remaining: info.remaining,
+        }
+    }
 }
 
 /// Said to callers without a verified token: on the public port only when authentication is not required, on the operations

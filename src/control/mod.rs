@@ -16,6 +16,7 @@ mod pages;
 mod probe;
 mod redis;
 mod reset;
+mod reset_gap;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -115,6 +116,7 @@ async fn serve(wiring: Wiring) -> io::Result<()> {
         start_unix_ms,
         diagnostics_dropped,
         infos: tokio::sync::Semaphore::new(limits::INFOS_MAX),
+        reset_gap: reset_gap::ResetGap::default(),
         openapi: std::sync::OnceLock::new(),
     });
     let routers = api::routers(&api);

@@ -157,8 +157,18 @@ pub(super) fn reset(op: Op<'_>) -> Op<'_> {
         })
         .response_with::<403, Json<Failure>, _>(|r| {
             failed(r, "Not an administrator of this", "Forbidden", "Admin access required")
+        })
+        .response_with::<503, Json<Failure>, _>(|r| {
+            failed(r, "Redis is away: nothing was reset", "Service Unavailable", "store_away: …")
         });
-    secured(op)
+    secured(op).response_with::<429, Json<Limited>, _>(|r| {
+        let example = json!({
+            "error": "Rate limit exceeded", "message": "reset_too_soon: …", "retry_after": 45,
+        });
+        let meaning = "An invalid token from a blocked address; `org_admin`: a second reset within a minute, or its address \
+                       has no token left for it (with `Retry-After`)";
+        shown(r.description(meaning), example)
+    })
 }
 
 fn reset_examples(mut op: Op<'_>) -> Op<'_> {

@@ -14,12 +14,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::answer::{bad_request, failure, forbidden, json, unauthorized};
+use super::answer::{
+    bad_request, failure, forbidden, json, limited, put_limit, store_away, unauthorized,
+};
 use super::api::Api;
 use super::caller::{Role, Subject};
-use super::limits::TOKEN_NEEDED;
+use super::limits::{LimitInfo, SETTLE, TOKEN_NEEDED, too_many};
+use super::reset_gap::GAP_MS;
 use crate::identity::is_name;
-use crate::limit::Key;
+use crate::limit::{Key, Reset};
 use crate::mailbox::OWN_BODY_BYTES_MAX;
 
 /// Said whenever a body names nothing, or more than one thing.
@@ -121,16 +124,94 @@ pub(super) async fn reset(
     if let Err(why) = permit(&subject, &target) {
         return forbidden(why);
     }
-    let now = (api.clock_ns)();
-    match (&api.store, &target) {
-        (None, Target::Organization(id)) => api.limits.reset_organization(id, now),
-        (None, Target::Address(address)) => api.limits.reset_address(*address, now),
-        (None, Target::All) => api.limits.reset_all(now),
-        (Some(store), Target::Organization(id)) => store.reset(Key::Org(id.as_str().into())).await,
-        (Some(store), Target::Address(address)) => store.reset(Key::Ip(*address)).await,
-        (Some(store), Target::All) => store.reset_all().await,
+    let Ok(_turn) = api.infos.try_acquire() else {
+        return too_many();
+    };
+    // Nobody is charged for what cannot be done.
+    if api.store.is_some() && !api.state.redis() {
+        return store_away(AWAY);
     }
-    json(StatusCode::OK, Done::RESET)
+    let mut numbers = None;
+    if subject.role == Role::OrgAdmin {
+        match charge(&api, subject.address).await {
+            Ok(left) => numbers = left,
+            Err(refusal) => return refusal,
+        }
+    }
+    let mut response = match make(&api, &target, subject.role).await {
+        Reset::Done => json(StatusCode::OK, Done::RESET),
+        Reset::TooSoon(ms) => too_soon(ms),
+        Reset::Away => store_away(AWAY),
+        Reset::TooLate | Reset::Unanswered => store_away(UNANSWERED),
+    };
+    if let Some(LimitInfo {
+        limit, remaining, ..
+    }) = numbers
+    {
+        put_limit(response.headers_mut(), limit, remaining);
+    }
+    response
+}
+
+/// Said while the store is away.
+const AWAY: &str =
+    "store_away: Redis is away, so nothing was reset; try again when /health shows it";
+/// Said when the store was there a moment ago. It is told until when it may make the reset.
+const UNANSWERED: &str = "store_away: Redis did not answer in time, so nothing was reset (unless its answer alone was lost); try again";
+
+/// Makes the reset. Memory mode: what cores hold of a key settles first, so that what was spent until now does not count afterwards.
+async fn make(api: &Api, target: &Target, role: Role) -> Reset {
+    let gap_ms = if role == Role::OrgAdmin { GAP_MS } else { 0 };
+    if let Some(store) = &api.store {
+        return match target {
+            Target::Organization(id) => store.reset(&Key::Org(id.as_str().into()), gap_ms).await,
+            Target::Address(address) => store.reset(&Key::Ip(*address), gap_ms).await,
+            Target::All => store.reset_all().await,
+        };
+    }
+    if let (Target::Organization(id), true) = (target, gap_ms > 0)
+        && let Err(ms) = api.reset_gap.begin(id, (api.clock_ns)())
+    {
+        return Reset::TooSoon(ms);
+    }
+    tokio::time::sleep(SETTLE).await;
+    let now = (api.clock_ns)();
+    match target {
+        Target::Organization(id) => api.limits.reset_organization(id, now),
+        Target::Address(address) => api.limits.reset_address(*address, now),
+        Target::All => api.limits.reset_all(now),
+    }
+    Reset::Done
+}
+
+/// The reset of an organization's own administrator costs its address a token, as a request does; what is left of it.
+async fn charge(api: &Api, address: IpAddr) -> Result<Option<LimitInfo>, Response> {
+    if !api.config.limits.per_ip {
+        return Ok(None);
+    }
+    let charged = match &api.store {
+        Some(store) => {
+            let left = store.charge(Key::Ip(address)).await;
+            left.map(|left| left.map(LimitInfo::from))
+        }
+        None => {
+            let left = api.limits.charge_address(address, (api.clock_ns)());
+            left.map(Some)
+        }
+    };
+    charged.map_err(|seconds| {
+        let limit = api.limits.address(address, (api.clock_ns)()).limit;
+        let message = format!("Too many requests. Please retry after {seconds} seconds.");
+        limited(message, seconds, Some(limit))
+    })
+}
+
+fn too_soon(ms: u64) -> Response {
+    let seconds = u32::try_from(ms.div_ceil(1_000)).unwrap_or(u32::MAX).max(1);
+    let message = format!(
+        "reset_too_soon: an organization's administrator may reset it once a minute; retry after {seconds} seconds"
+    );
+    limited(message, seconds, None)
 }
 
 fn permit(subject: &Subject, target: &Target) -> Result<(), &'static str> {

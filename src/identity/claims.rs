@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use super::Why;
 use super::compact::Object;
@@ -19,8 +19,8 @@ const DATE_SECONDS_MAX: u64 = 253_402_300_799;
 /// The identifier of an organization, a user or a role, with its JSON type kept for replies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ClaimValue {
-    /// Any JSON integer of 64 bits, signed or not.
-    Integer(i128),
+    /// Any JSON integer of 64 bits, signed or not; as JSON keeps it, in 16 bytes (an `i128` would make each value 32).
+    Integer(Number),
     /// 1 to 128 characters, none of them a control character.
     Text(Box<str>),
 }
@@ -30,11 +30,7 @@ impl ClaimValue {
     #[must_use]
     pub fn to_json(&self) -> Value {
         match self {
-            // `parse` made it from a 64-bit number, so one of the two conversions holds.
-            Self::Integer(number) => match i64::try_from(*number) {
-                Ok(signed) => Value::from(signed),
-                Err(_) => Value::from(u64::try_from(*number).unwrap_or(u64::MAX)),
-            },
+            Self::Integer(number) => Value::Number(number.clone()),
             Self::Text(text) => Value::from(&**text),
         }
     }
@@ -68,11 +64,10 @@ impl ClaimValue {
     /// would round to different numbers), booleans, objects, lists, text that is no name.
     pub(super) fn parse(value: &Value) -> Option<Self> {
         match value {
-            Value::Number(number) => number
-                .as_i64()
-                .map(i128::from)
-                .or_else(|| number.as_u64().map(i128::from))
-                .map(Self::Integer),
+            Value::Number(number) => {
+                let is_whole = number.is_i64() || number.is_u64();
+                is_whole.then(|| Self::Integer(number.clone()))
+            }
             Value::String(text) => Self::of_text(text),
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         }

@@ -217,7 +217,7 @@ impl Core {
     }
 
     fn refresh(&mut self) {
-        if self.node.version() != self.limits.version {
+        if self.node.revision() != self.limits.revision {
             self.limits = self.node.limits();
         }
     }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 use ahash::RandomState;
+use arrayvec::ArrayString;
 
 /// What an operator names: a key that owns its text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,10 +22,7 @@ impl Key {
     /// The key's name in the store. Braces: a cluster places a key by what stands between them.
     #[must_use]
     pub fn store_name(&self) -> Box<str> {
-        match self {
-            Self::Org(text) => format!("rl:{{o:{text}}}").into(),
-            Self::Ip(address) => format!("rl:{{i:{}}}", IpKey::from(*address).address()).into(),
-        }
+        Name::from(self).store_name()
     }
 
     /// Reads a store's name back.
@@ -35,6 +33,50 @@ impl Key {
             ("o", id) => Some(Self::Org(id.into())),
             ("i", address) => address.parse().ok().map(Self::Ip),
             (_, _) => None,
+        }
+    }
+}
+
+/// A key as the exchange keeps it, for as long as it remembers it: an address and most ids take no memory of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    /// An organization whose id is longer than `SHORT`.
+    Org(Box<str>),
+    Short(ArrayString<SHORT>),
+    V4(u32),
+    /// A /64.
+    V6(u64),
+}
+
+/// Bytes of an id that lie in the name itself; integers of 64 bits have 20 digits at most.
+const SHORT: usize = 20;
+
+const _: () = assert!(size_of::<Name>() <= 32);
+
+impl From<&Key> for Name {
+    fn from(key: &Key) -> Self {
+        match key {
+            Key::Org(text) => match ArrayString::from(text) {
+                Ok(short) => Self::Short(short),
+                Err(_) => Self::Org(text.clone()),
+            },
+            Key::Ip(address) => match IpKey::from(*address).0 {
+                Net::V4(bits) => Self::V4(bits),
+                Net::V6(bits) => Self::V6(bits),
+            },
+        }
+    }
+}
+
+impl Name {
+    /// As `Key::store_name`.
+    pub(super) fn store_name(&self) -> Box<str> {
+        let ip = |net| format!("rl:{{i:{}}}", IpKey(net).address()).into();
+        match self {
+            Self::Org(text) => format!("rl:{{o:{text}}}").into(),
+            Self::Short(text) => format!("rl:{{o:{text}}}").into(),
+            Self::V4(bits) => ip(Net::V4(*bits)),
+            Self::V6(bits) => ip(Net::V6(*bits)),
         }
     }
 }
@@ -140,6 +182,32 @@ impl fmt::Debug for Hasher {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
+
+    #[test]
+    fn a_name_is_the_keys_own() {
+        let long = "an-organization-with-a-long-name";
+        for (key, name) in [
+            (Key::Org("1".into()), "rl:{o:1}".to_owned()),
+            (
+                Key::Org("18446744073709551615".into()),
+                "rl:{o:18446744073709551615}".to_owned(),
+            ),
+            (Key::Org(long.into()), format!("rl:{{o:{long}}}")),
+            (Key::Org("é".into()), "rl:{o:é}".to_owned()),
+            (
+                Key::Ip([192, 0, 2, 1].into()),
+                "rl:{i:192.0.2.1}".to_owned(),
+            ),
+            (
+                Key::Ip("2001:db8::5".parse().unwrap()),
+                "rl:{i:2001:db8::}".to_owned(),
+            ),
+        ] {
+            assert_eq!(*Name::from(&key).store_name(), *name);
+            let read = Key::of_store_name(&name).unwrap();
+            assert_eq!(Name::from(&read), Name::from(&key));
+        }
+    }
 
     #[test]
     fn addresses_that_are_one_client_are_one_key() {

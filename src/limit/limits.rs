@@ -4,6 +4,8 @@ use super::word::CAPACITY_MAX;
 
 const WINDOW_NS: u64 = 60_000_000_000;
 pub(super) const SECOND_NS: u64 = 1_000_000_000;
+/// Units of one token: a bucket's level as the store counts it.
+pub(super) const TOKEN_UNITS: u64 = 60_000;
 
 /// L, B, D and what follows from them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,10 +18,22 @@ pub(super) struct Limits {
     pub(super) capacity: u32,
     /// D; 0 = never block.
     pub(super) block_ns: u64,
+    /// The largest D that this node has known: no block that some node may remember is longer.
+    pub(super) block_ns_max: u64,
     /// ceil(W / L): rounded up, so that rounding never admits more.
     pub(super) token_ns: u64,
-    /// Grows with every change.
+    /// Grows with every change that the fleet agrees on.
     pub(super) version: u64,
+    /// Grows with every change of this value at this node; what a core compares before each request.
+    pub(super) revision: u64,
+    /// This node's part of each bucket is 1/nodes. More than 1 only while the store is away.
+    pub(super) nodes: u32,
+    /// Requests are told their numbers. False only while the store is away and nothing is charged.
+    pub(super) are_told: bool,
+    /// The most that this node's part of a bucket holds.
+    pub(super) part: u32,
+    /// The part of B that is not promised by what this node tells.
+    pub(super) withheld: u32,
 }
 
 impl Limits {
@@ -31,9 +45,32 @@ impl Limits {
             burst,
             capacity: rpm + burst,
             block_ns: block_ms.saturating_mul(1_000_000),
+            block_ns_max: block_ms.saturating_mul(1_000_000),
             token_ns: WINDOW_NS.div_ceil(u64::from(rpm)),
             version,
+            revision: 0,
+            nodes: 1,
+            are_told: true,
+            part: rpm + burst,
+            withheld: burst,
         }
+    }
+
+    /// The same limits, as a node that cannot reach the store tells them.
+    pub(super) fn as_told(self, nodes: u32, are_told: bool) -> Self {
+        let nodes = nodes.max(1);
+        Self {
+            nodes,
+            are_told,
+            part: self.capacity / nodes,
+            withheld: self.burst / nodes,
+            ..self
+        }
+    }
+
+    /// What the store counts as one token of this node's part, in units of its level.
+    pub(super) fn token_units(&self) -> u64 {
+        TOKEN_UNITS * u64::from(self.nodes)
     }
 
     /// Whole tokens that `elapsed_ns` bring, at most C. Compares before it divides: most takes come less than a token apart.
@@ -47,7 +84,7 @@ impl Limits {
 
     /// `X-RateLimit-Remaining`: the burst is not promised.
     pub(super) fn remaining(&self, tokens: u32) -> u32 {
-        tokens.saturating_sub(self.burst).min(self.rpm)
+        tokens.saturating_sub(self.withheld).min(self.rpm)
     }
 }
 
@@ -82,5 +119,20 @@ mod tests {
             assert_eq!(seconds(ns), s);
         }
         assert_eq!(Limits::new(0, u32::MAX, u64::MAX, 1).capacity, CAPACITY_MAX);
+    }
+
+    #[test]
+    fn a_node_that_is_cut_off_tells_its_part() {
+        // nodes, part, tokens of it: remaining
+        for (nodes, part, tokens, remaining) in [
+            (1, 120, 119, 99),
+            (3, 40, 39, 33),
+            (3, 40, 6, 0),
+            (200, 0, 0, 0),
+        ] {
+            let limits = Limits::new(100, 20, 0, 1).as_told(nodes, true);
+            let found = (limits.part, limits.remaining(tokens));
+            assert_eq!(found, (part, remaining), "{nodes} nodes");
+        }
     }
 }

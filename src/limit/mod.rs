@@ -42,7 +42,8 @@ mod word;
 pub use self::core::{Claim, Core, Counters, Letter, Outcome};
 pub use answer::{Permit, Policy, Refusal};
 pub use exchange::{
-    Call, CallId, Exchange, Hint, OnOutage, Reply, SCRIPT, Status, Traffic, Verdict, WAITING_MAX,
+    Call, CallId, Exchange, Hint, OnOutage, Reply, Reset, SCRIPT, Status, Traffic, Verdict,
+    WAITING_MAX, Wish,
 };
 pub use key::{IpKey, Key, OrgKey};
 pub use node::{Info, Node, Settings};

@@ -9,6 +9,7 @@ use super::index::Index;
 use super::key::{Hasher, Key};
 use super::limits::Limits;
 use super::slice::Slices;
+use super::slot::{Take, Verdict};
 use super::table::{Place, Table};
 
 /// What a node is started with.
@@ -50,8 +51,8 @@ pub struct Node {
     pub(super) hasher: Hasher,
     pub(super) table: Table,
     limits: ArcSwap<Limits>,
-    /// The version of `limits`; what a core compares before each request.
-    version: AtomicU64,
+    /// The revision of `limits`; what a core compares before each request.
+    revision: AtomicU64,
     /// Tokens come from an exchange and not from the clock.
     pub(super) leased: bool,
 }
@@ -78,7 +79,7 @@ impl Node {
             hasher: Hasher::new(),
             table: Table::new(settings.keys_max, limits.capacity),
             limits: ArcSwap::from_pointee(limits),
-            version: AtomicU64::new(limits.version),
+            revision: AtomicU64::new(limits.revision),
             leased,
         })
     }
@@ -116,20 +117,66 @@ impl Node {
         }
     }
 
+    /// Charges a key for a request that no core judges; in memory mode. Gives the key's numbers after it.
+    ///
+    /// # Errors
+    /// Seconds to wait, if the key is blocked or short.
+    pub fn charge(&self, key: &Key, cost: u32, now_ns: u64) -> Result<Info, u32> {
+        let limits = self.limits();
+        let (kind, hash) = self.hasher.key(key);
+        loop {
+            let own = self.table.find(hash);
+            let own = own.filter(|place| self.table.slot(*place).belongs(place.id));
+            let place = own.unwrap_or_else(|| self.table.admit(kind, hash, &limits, now_ns));
+            let slot = self.table.slot(place);
+            if let Some(left) = slot.block_left(place.id, now_ns) {
+                return Err(left);
+            }
+            if slot.capacity() != limits.capacity {
+                slot.adapt(place.id, &limits);
+            }
+            match slot.take(place.id, cost, |_| 0, &limits, now_ns) {
+                Take::Taken { word, .. } => return Ok(self.info_of(word.tokens())),
+                Take::Gone => {}
+                Take::Short => match slot.refuse(place.id, cost, &limits, now_ns) {
+                    Verdict::Refused(seconds) => return Err(seconds),
+                    Verdict::Again | Verdict::Gone => {}
+                },
+            }
+        }
+    }
+
     /// New limits from `now_ns` on. Each bucket follows at its next use: its pool moves by the change of C, not below 0, and the time
     /// since its last refill counts at the new rate.
     pub fn set_limits(&self, rpm: u32, burst: u32, block_ms: u64, _now_ns: u64) {
-        self.limits
-            .rcu(|old| Limits::new(rpm, burst, block_ms, old.version.saturating_add(1)));
-        let version = self.limits.load().version;
-        self.version.fetch_max(version, Ordering::Release);
+        self.change(|old| Limits::new(rpm, burst, block_ms, old.version.saturating_add(1)));
+    }
+
+    fn change(&self, step: impl Fn(&Limits) -> Limits) {
+        self.limits.rcu(|old| {
+            let new = step(old);
+            Limits {
+                revision: old.revision.saturating_add(1),
+                block_ns_max: old.block_ns_max.max(new.block_ns),
+                ..new
+            }
+        });
+        let revision = self.limits.load().revision;
+        self.revision.fetch_max(revision, Ordering::Release);
+    }
+
+    /// While the store is away: this node tells its own part, or nothing. `nodes` = 1 and `are_told` when it is there.
+    pub(super) fn tell_part(&self, nodes: u32, are_told: bool) {
+        let limits = self.limits();
+        if (limits.nodes, limits.are_told) != (nodes.max(1), are_told) {
+            self.change(|old| old.as_told(nodes, are_told));
+        }
     }
 
     /// Limits that another node has brought, if they are newer.
     pub(super) fn adopt(&self, limits: Limits) {
-        if limits.version > self.version() {
-            self.limits.store(Arc::new(limits));
-            self.version.fetch_max(limits.version, Ordering::Release);
+        if limits.version > self.limits().version {
+            self.change(|old| limits.as_told(old.nodes, old.are_told));
         }
     }
 
@@ -146,13 +193,13 @@ impl Node {
         (limits.version, limits.rpm, limits.burst, block_ms)
     }
 
-    /// A key's numbers when its bucket holds so many tokens.
+    /// A key's numbers when its bucket (while the store is away: this node's part of it) holds so many tokens.
     #[must_use]
     pub fn info_of(&self, tokens: u32) -> Info {
         let limits = self.limits();
-        let tokens = tokens.min(limits.capacity);
+        let tokens = tokens.min(limits.part);
         Info {
-            current_count: limits.capacity - tokens,
+            current_count: limits.part - tokens,
             limit: limits.rpm,
             remaining: limits.remaining(tokens),
         }
@@ -174,8 +221,8 @@ impl Node {
         Table::bytes_max(settings.keys_max) + core * settings.cores.max(1) + size_of::<Self>()
     }
 
-    pub(super) fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
+    pub(super) fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
     }
 
     pub(super) fn limits(&self) -> Limits {

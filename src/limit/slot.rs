@@ -17,7 +17,7 @@ mod lease;
 #[cfg(all(test, feature = "shuttle"))]
 mod model;
 
-pub(super) use lease::{Held, TOKEN_UNITS, Told};
+pub(super) use lease::{Held, Told};
 
 use super::key::Hash;
 use super::limits::{Limits, seconds};

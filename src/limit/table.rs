@@ -23,7 +23,7 @@ const KINDS: usize = 2;
 /// Never a key's: an overflow bucket is met by its place alone.
 const OVERFLOW_OWNER: Hash = Hash::MAX;
 const SHARDS: usize = 64;
-/// Room of a shard beyond twice its even share, for the unevenness of few keys.
+/// Room of a shard at the start, and beyond twice its even share, for the unevenness of few keys.
 const SHARD_SPARE: usize = 32;
 
 /// Where a key's bucket is, and whose it was when that was learnt.
@@ -58,8 +58,9 @@ impl Table {
             .map(|_| Slot::free())
             .chain(overflow)
             .collect();
-        // Twice the room that the keys need: hashbrown then clears its tombstones in place instead of growing.
-        let room = 2 * keys_max + SHARDS * SHARD_SPARE;
+        // It grows with the keys: room for all of them, touched here and there, would cost a few keys a page each. A shard that grows
+        // moves some thousand entries at most. From twice the room that its keys need on it clears its tombstones in place instead.
+        let room = SHARDS * SHARD_SPARE;
         let map =
             DashMap::with_capacity_and_hasher_and_shard_amount(room, RandomState::new(), SHARDS);
         Self {
@@ -71,8 +72,8 @@ impl Table {
         }
     }
 
-    /// Bytes of the slots and the map. The map's buckets are a power of two and at most 7/8 full, so at most 2 * 8/7 times its room,
-    /// 17 bytes each.
+    /// Bytes of the slots and the map. The map's buckets are a power of two and at most 7/8 full; a shard grows while it holds more than
+    /// half of its room, so to less than four times its keys: at most 2 * 8/7 times twice its keys, 17 bytes each.
     pub(super) fn bytes_max(keys_max: usize) -> usize {
         let slots = keys_max + KINDS * OVERFLOW;
         let room = 2 * keys_max + SHARDS * (SHARD_SPARE + 1);

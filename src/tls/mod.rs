@@ -35,7 +35,7 @@ pub use hint::TlsError;
 pub use opening::{First, HELLO_BYTES_MAX, Opening};
 pub use renewal::Renewal;
 pub use subject::Proved;
-pub use upstream::{ServiceFiles, Services, ServicesRenewal};
+pub use upstream::{ServiceFiles, Services, ServicesRenewal, check_authorities};
 pub use watch::watch;
 
 /// How a file's bytes are had.

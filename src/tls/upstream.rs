@@ -26,6 +26,14 @@ pub struct ServiceFiles {
     pub own: Option<(String, String)>,
 }
 
+/// Whether a file holds certificates that can be trusted.
+///
+/// # Errors
+/// The file is unreadable or holds none.
+pub fn check_authorities(setting: &'static str, file: &str, read: Read) -> Result<(), Trouble> {
+    pem::listed(setting, file, read).map(drop)
+}
+
 impl ServiceFiles {
     /// Everything that is wrong with the files that are named.
     #[must_use]

@@ -18,7 +18,7 @@ use super::upstream::Upstreams;
 use crate::access_log::CoreLog;
 use crate::config::Snapshot;
 use crate::limit;
-use crate::mailbox::{Lease, LeaseOutbox, Outbox};
+use crate::mailbox::{Lease, LimiterHandle, Outbox};
 use crate::metrics::{self, CloseReason, Registry, State};
 use crate::net::{Pool, Stream, Sweeping, give_back};
 use crate::presence::Presence;
@@ -63,7 +63,7 @@ pub struct Setup {
     /// To the control thread.
     pub outbox: Outbox,
     /// To the exchange of leases, and what is done when that mailbox is full; None in memory mode.
-    pub leases: Option<(LeaseOutbox, limit::OnOutage)>,
+    pub leases: Option<LimiterHandle>,
     /// This core's end of the access log.
     pub log: Option<CoreLog>,
     /// Who is here, over all workers.
@@ -231,7 +231,7 @@ impl<S: Stream> Shard<S> {
 
     /// Sends what nobody waits for. A full mailbox costs a wait later, or a charge: the exchange is drowning anyway.
     pub(super) fn post_letters(&self, limits: &mut limit::Core) {
-        let Some((leases, _)) = &self.setup.leases else {
+        let Some(limiter) = &self.setup.leases else {
             return;
         };
         for letter in limits.letters() {
@@ -243,7 +243,7 @@ impl<S: Stream> Shard<S> {
                     reply: None,
                 },
             };
-            let _ = leases.try_send(letter);
+            let _ = limiter.outbox.try_send(letter);
         }
     }
 

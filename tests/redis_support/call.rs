@@ -28,7 +28,11 @@ pub(crate) struct Call {
     pub(crate) age: u64,
     pub(crate) left: u64,
     pub(crate) limits: Limits,
-    pub(crate) reset: bool,
+    /// keep, until, gap in ms.
+    pub(crate) reset: Option<(u64, u64, u64)>,
+    /// The last reset of all keys.
+    pub(crate) all: u64,
+    pub(crate) brief: u64,
     pub(crate) now: u64,
 }
 
@@ -69,7 +73,9 @@ impl Call {
             age: 0,
             left: 0,
             limits,
-            reset: false,
+            reset: None,
+            all: 0,
+            brief: 100,
             now,
         }
     }
@@ -99,9 +105,12 @@ impl Call {
         }
         // 0: the server's own clock.
         let now = (self.now > 0).then(|| self.now.to_string());
-        command
-            .arg(u8::from(self.reset))
-            .arg(now.unwrap_or_default());
+        let reset = self
+            .reset
+            .map(|(keep, until, gap)| format!("{keep}:{until}:{gap}"));
+        command.arg(reset.unwrap_or_else(|| "0".to_owned()));
+        command.arg(self.all).arg(self.brief);
+        command.arg(now.unwrap_or_default());
         let values: Vec<redis::Value> = command.query(connection).expect("the script runs");
         let number = |at: usize| match values.get(at) {
             Some(redis::Value::Int(n)) => u64::try_from(*n).expect("no negative number"),

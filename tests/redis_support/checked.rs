@@ -33,6 +33,12 @@ impl Checked {
         self.tokens += u64::from(cost);
     }
 
+    /// An operator has filled the bucket and lifted its block.
+    pub(crate) fn reset(&mut self, now: u64) {
+        (self.used, self.at) = (0, now);
+        (self.is_refused, self.blocked_until) = (false, 0);
+    }
+
     /// A request was refused. Within a block only its first refusal is judged.
     pub(crate) fn refuse(&mut self, settings: &Settings, now: u64) {
         let blocks = settings.block_ms > 0;

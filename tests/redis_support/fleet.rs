@@ -2,6 +2,8 @@
 //! are delayed, lost, repeated and overtaken; nodes crash and are cut off. Not the gateway's own connection. Invariant: what happens
 //! depends on the seed alone.
 
+mod resets;
+
 use std::collections::{BTreeMap, HashMap};
 
 use super::checked::Checked;
@@ -38,6 +40,11 @@ pub(crate) struct Fleet {
     pub(crate) refused: u64,
     pub(crate) calls: u64,
     pub(crate) flushes: u64,
+    /// The last reset of all keys, as `rl:cfg` has it.
+    all_ms: u64,
+    /// Resets of a key that are under way, by their places.
+    resetting: HashMap<u64, (usize, Key)>,
+    pub(crate) resets: u64,
 }
 
 impl Fleet {
@@ -75,6 +82,9 @@ impl Fleet {
             refused: 0,
             calls: 0,
             flushes: 0,
+            all_ms: 0,
+            resetting: HashMap::new(),
+            resets: 0,
         };
         for _ in 0..members {
             let member = fleet.member();
@@ -86,7 +96,9 @@ impl Fleet {
     fn member(&mut self) -> Member {
         self.runs += 1;
         let nodes = u32::try_from(self.members.len().max(1)).unwrap_or(1);
-        Member::new(self.runs, self.settings, (self.policy, nodes))
+        let mut member = Member::new(self.runs, self.settings, (self.policy, nodes));
+        member.exchange.put_all_reset(self.all_ms);
+        member
     }
 
     pub(crate) fn members(&self) -> usize {
@@ -199,6 +211,7 @@ impl Fleet {
             member.back_at = now + 100 * MS;
         }
         if member.exchange.is_away() && now >= member.back_at.max(member.cut_until) {
+            member.exchange.put_all_reset(self.all_ms);
             member.exchange.put_back();
         }
         for call in member.exchange.calls(now, 512) {
@@ -249,6 +262,7 @@ impl Fleet {
             }
             match entry.remove() {
                 Post::Arrive { member, run, call } => self.arrive(member, run, &call),
+                Post::News { member, run, key } => self.hear(member, run, key),
                 Post::Return {
                     member,
                     run,
@@ -274,7 +288,7 @@ impl Fleet {
 
     /// Redis, on its own clock.
     fn arrive(&mut self, member: usize, run: u64, call: &Call) {
-        let clock = 1_800_000_000_000 + self.now / MS - self.redis_back_ms;
+        let clock = self.store_ms();
         let mut command = redis::cmd("EVAL");
         command
             .arg(&self.script)
@@ -285,6 +299,7 @@ impl Fleet {
         }
         command.arg(clock);
         let values: Vec<redis::Value> = command.query(&mut self.redis).expect("the script runs");
+        self.note_reset(call, &values);
         if self.random.thousandths(self.weather.lost) {
             return;
         }
@@ -314,6 +329,10 @@ impl Fleet {
                 return;
             }
             for (place, verdict) in answers {
+                if let Some(reset) = verdict.reset() {
+                    self.reset_answered(place, reset);
+                    continue;
+                }
                 let id = place & !1;
                 let Some(pending) = self.members[at].pending.get_mut(&id) else {
                     continue;
@@ -391,6 +410,10 @@ impl Fleet {
                 member.exchange.report(&key.store_name());
             }
             self.members[at].exchange.watch(&key, u64::MAX, self.now);
+        }
+        // No number is drawn where there are none: other tests' seeds keep their histories.
+        if self.weather.reset > 0 && self.random.thousandths(self.weather.reset) {
+            self.reset(at, 0);
         }
         if self.random.thousandths(self.weather.cut) {
             let length = self.random.below(5 * SECOND);

@@ -72,4 +72,10 @@ pub(crate) enum Post {
         numbers: Vec<i64>,
         epoch: String,
     },
+    /// Somebody has reset a key, or (None) all: a message, or a heartbeat.
+    News {
+        member: usize,
+        run: u64,
+        key: Option<Key>,
+    },
 }

@@ -23,6 +23,7 @@ pub(crate) mod call;
 pub(crate) mod checked;
 pub(crate) mod fleet;
 pub(crate) mod member;
+pub(crate) mod proxy;
 pub(crate) mod weather;
 
 use std::net::TcpListener;
@@ -115,6 +116,18 @@ impl Server {
 
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    /// A file or a directory of its own.
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A command whose answer is of no interest.
+    pub(crate) fn tell(&self, words: &[&str]) {
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        let _: redis::Value = command.query(&mut self.connect()).expect("it does as told");
     }
 
     /// A blocking connection for the test itself.

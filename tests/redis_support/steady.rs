@@ -24,7 +24,14 @@ impl Deref for Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        let late = |gw: &Gateway| gw.log().contains("no answer within 50 ms");
+        // The line may be left out where another came shortly before; the count is always there, as long as the gateway is.
+        let late = |gw: &Gateway| {
+            gw.log().contains("no answer within 50 ms")
+                || catch_unwind(AssertUnwindSafe(|| {
+                    gw.metric("dbpower_leases_total", &["lost"]) > 0.0
+                }))
+                .unwrap_or(false)
+        };
         if self.0.iter().any(late) {
             DISTURBED.set(true);
         }

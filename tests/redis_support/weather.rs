@@ -27,6 +27,10 @@ pub(crate) struct Weather {
     pub(crate) flush: u64,
     /// Of Redis, backwards only: forwards costs what section 2 says.
     pub(crate) clock_step: u64,
+    /// An operator resets a key.
+    pub(crate) reset: u64,
+    /// Of the messages that tell other nodes.
+    pub(crate) missed: u64,
 }
 
 pub(crate) const CALM: Weather = Weather {
@@ -39,6 +43,8 @@ pub(crate) const CALM: Weather = Weather {
     watch: 0,
     flush: 0,
     clock_step: 0,
+    reset: 0,
+    missed: 0,
 };
 
 /// xorshift64*.

@@ -1,232 +1,187 @@
-//! A connection to Redis or to a Redis Cluster, and what is said on it. Not when (`task`). Invariants: nothing that is logged holds
-//! the URL's user or password; a call is sent once, for its script is repeated safely only under a new number.
+//! A connection to Redis or to a Redis Cluster, and what is said on it. Not when (`task`), nor where it leads (`address`). Invariant: a
+//! call is sent once, for its script is repeated safely only under a new number.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, RedisResult, Value};
+use redis::{Cmd, FromRedisValue, RedisResult, Value};
 
-use crate::config::Secret;
+use super::reason::Failure;
 use crate::limit::{self, Call, CallId, Reply};
 
-/// A request waits no longer for the store.
-pub(super) const CALL_MAX: Duration = Duration::from_millis(50);
-/// Connecting, TLS and authentication included.
-const CONNECT_MAX: Duration = Duration::from_secs(2);
-/// Buckets that one write resets: others' calls wait behind it for a few ms.
-const RESETS_MAX: usize = 100;
-
 const HEARTBEAT: &str = include_str!("heartbeat.lua");
-const LIMITS: &str = include_str!("limits.lua");
+const FLEET: &str = include_str!("limits.lua");
+/// The server's clock, at the shard of a key: a cluster's servers have a clock each.
+const CLOCK: &str = "local t = redis.call('TIME') return t[1] * 1000 + math.floor(t[2] / 1000)";
 const NODES_KEY: &str = "rl:nodes";
-const LIMITS_KEY: &str = "rl:cfg";
+pub(super) const FLEET_KEY: &str = "rl:cfg";
 /// Resets, reports and new limits are told here.
 pub(super) const CHANNEL: &str = "rl:ctl";
 
-/// Why the store cannot be used, in words without secrets.
-pub(super) type Reason = String;
-
-/// Where the store is.
-#[derive(Clone)]
-pub(super) struct Address {
-    client: Client,
-    cluster: Option<Arc<redis::cluster::ClusterClient>>,
-}
-
 /// An open connection; clones share it.
 #[derive(Clone)]
-pub(super) enum Link {
+pub(super) struct Link {
+    wire: Wire,
+    /// A request waits no longer for the store.
+    timeout: Duration,
+}
+
+#[derive(Clone)]
+pub(super) enum Wire {
     Single(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
-/// What became of a call.
-pub(super) enum Answer {
-    Reply(CallId, Reply),
-    Failed(Reason),
+/// What all nodes of the fleet agree on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fleet {
+    pub(super) version: u64,
+    pub(super) rpm: u32,
+    pub(super) burst: u32,
+    pub(super) block_ms: u64,
+    /// When all keys were reset for the last time, by the store's clock; 0: never.
+    pub(super) all_ms: u64,
 }
 
-impl Address {
-    /// Reads the URL. The error names no part of it.
-    pub(super) fn new(url: &Secret, cluster: bool) -> Result<Self, Reason> {
-        // TLS needs one provider for the process; another part may have set the same one before.
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let _ = provider.install_default();
-        let info = url.reveal().into_connection_info().map_err(reason)?;
-        let tcp = redis::io::tcp::TcpSettings::default().set_nodelay(true);
-        let info = info.set_tcp_settings(tcp);
-        let cluster = if cluster {
-            let builder = redis::cluster::ClusterClient::builder([info.clone()])
-                .connection_timeout(CONNECT_MAX)
-                .response_timeout(CONNECT_MAX)
-                .retries(1);
-            Some(Arc::new(builder.build().map_err(reason)?))
-        } else {
-            None
-        };
-        let client = Client::open(info).map_err(reason)?;
-        Ok(Self { client, cluster })
-    }
+/// What a node brings to the fleet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Brought {
+    /// As this node knows it.
+    pub(super) fleet: Fleet,
+    /// The limits are of its own configuration.
+    pub(super) is_own: bool,
+    /// All keys are to be reset, until this time of the store.
+    pub(super) reset_until_ms: Option<u64>,
+}
 
-    /// Connects and writes once, so that a link that is given back can do its work.
-    pub(super) async fn reach(&self, site: &str) -> Result<(Link, u32), Reason> {
-        let connect = async {
-            let link = match &self.cluster {
-                Some(cluster) => Link::Cluster(cluster.get_async_connection().await?),
-                None => {
-                    let config = AsyncConnectionConfig::new()
-                        .set_connection_timeout(Some(CONNECT_MAX))
-                        .set_response_timeout(Some(CONNECT_MAX));
-                    let client = &self.client;
-                    Link::Single(
-                        client
-                            .get_multiplexed_async_connection_with_config(&config)
-                            .await?,
-                    )
-                }
-            };
-            RedisResult::Ok(link)
-        };
-        let link = within(CONNECT_MAX, connect).await?;
-        let nodes = link.clone().heartbeat(site).await?;
-        Ok((link, nodes))
-    }
-
-    /// The second connection: what is told to all nodes.
-    pub(super) async fn listen(&self) -> Result<redis::aio::PubSub, Reason> {
-        let listen = async {
-            let mut channel = self.client.get_async_pubsub().await?;
-            channel.subscribe(CHANNEL).await?;
-            RedisResult::Ok(channel)
-        };
-        within(CONNECT_MAX, listen).await
-    }
+/// What became of the calls of a tick.
+pub(super) struct Answers {
+    pub(super) replies: Vec<(CallId, Reply)>,
+    /// What the store said of the fleet, if it is a single server: read with the calls.
+    pub(super) fleet: Option<Fleet>,
+    /// Why some call, or all, failed.
+    pub(super) failure: Option<Failure>,
 }
 
 impl Link {
+    pub(super) fn new(wire: Wire, timeout: Duration) -> Self {
+        Self { wire, timeout }
+    }
+
     /// Sends calls and gives what became of each.
-    pub(super) async fn run(self, calls: Vec<Call>, sha: &str) -> Vec<Answer> {
+    pub(super) async fn run(self, calls: Vec<Call>, sha: &str) -> Answers {
         let ids: Vec<CallId> = calls.iter().map(|call| call.id).collect();
-        let sent = match self {
-            Self::Single(connection) => within(CALL_MAX, pipeline(connection, &calls, sha)).await,
-            Self::Cluster(connection) => within(CALL_MAX, singly(connection, calls, sha)).await,
+        let sent = match self.wire {
+            Wire::Single(connection) => {
+                within(self.timeout, pipeline(connection, &calls, sha)).await
+            }
+            Wire::Cluster(connection) => {
+                let values = within(self.timeout, singly(connection, calls, sha)).await;
+                values.map(|values| (None, values))
+            }
+        };
+        let mut answers = Answers {
+            replies: Vec::with_capacity(ids.len()),
+            fleet: None,
+            failure: None,
         };
         match sent {
-            Ok(values) => ids
-                .into_iter()
-                .zip(values)
-                .map(|(id, value)| match value.map_err(reason).and_then(read) {
-                    Ok(reply) => Answer::Reply(id, reply),
-                    Err(why) => Answer::Failed(why),
-                })
-                .collect(),
-            Err(why) => vec![Answer::Failed(why)],
+            Ok((fleet, values)) => {
+                answers.fleet = fleet;
+                for (id, value) in ids.into_iter().zip(values) {
+                    match value.map_err(Failure::from).and_then(read) {
+                        Ok(reply) => answers.replies.push((id, reply)),
+                        Err(failure) => answers.failure = Some(failure),
+                    }
+                }
+            }
+            Err(failure) => answers.failure = Some(failure),
         }
+        answers
     }
 
     /// Says that this site lives; gives the number of those that do.
-    pub(super) async fn heartbeat(self, site: &str) -> Result<u32, Reason> {
+    pub(super) async fn heartbeat(self, site: &str) -> Result<u32, Failure> {
         let mut command = redis::cmd("EVAL");
         command.arg(HEARTBEAT).arg(1).arg(NODES_KEY).arg(site);
         self.value(&command).await
     }
 
-    /// The fleet's limits: version, L, B, D. `own`: this node brings `limits` from its configuration.
-    pub(super) async fn limits(
-        self,
-        limits: (u64, u32, u32, u64),
-        own: bool,
-    ) -> Result<(u64, u32, u32, u64), Reason> {
-        let (version, rpm, burst, block_ms) = limits;
+    /// Reads what the fleet agrees on, and tells it what is newer here. The second value: the reset that was asked for was made.
+    pub(super) async fn fleet(self, brought: Brought) -> Result<(Fleet, bool), Failure> {
+        let known = brought.fleet;
         let mut command = redis::cmd("EVAL");
-        command.arg(LIMITS).arg(1).arg(LIMITS_KEY);
-        command
-            .arg(rpm)
-            .arg(burst)
-            .arg(block_ms)
-            .arg(version)
-            .arg(u8::from(own));
+        command.arg(FLEET).arg(1).arg(FLEET_KEY);
+        command.arg(known.rpm).arg(known.burst).arg(known.block_ms);
+        command.arg(known.version).arg(u8::from(brought.is_own));
+        command.arg(known.all_ms);
+        match brought.reset_until_ms {
+            Some(until_ms) => command.arg(until_ms),
+            None => command.arg(""),
+        };
+        let (version, rpm, burst, block_ms, all_ms, made): (u64, u32, u32, u64, u64, u8) =
+            self.value(&command).await?;
+        let fleet = Fleet {
+            version,
+            rpm,
+            burst,
+            block_ms,
+            all_ms,
+        };
+        Ok((fleet, made == 1))
+    }
+
+    /// The clock of the server that holds this key, in ms.
+    pub(super) async fn clock(self, key: &str) -> Result<u64, Failure> {
+        let mut command = redis::cmd("EVAL");
+        command.arg(CLOCK).arg(1).arg(key);
         self.value(&command).await
     }
 
+    /// Makes a call of a bucket of this site's own, as requests will: what the server or its rules refuse is found out before.
+    pub(super) async fn prove(self, site: &str, fleet: Fleet) -> Result<(), Failure> {
+        let mut command = redis::cmd("EVAL");
+        command.arg(limit::SCRIPT).arg(1);
+        command.arg(format!("rl:{{n:{site}}}"));
+        // site, seq, known; held, ret, owed, waiting, cost, want, tau, told, age, left
+        command.arg(site).arg(1).arg(0);
+        command.arg(&[0, 0, 0, 0, 1, 0, 100, 0, 0, 0]);
+        command.arg(fleet.version).arg(fleet.rpm).arg(fleet.burst);
+        command.arg(60_000).arg(fleet.block_ms);
+        // reset, all, brief; the server's own clock
+        command.arg(0).arg(0).arg(100).arg("");
+        let value: Value = self.value(&command).await?;
+        read(value).map(drop)
+    }
+
     /// Tells all nodes.
-    pub(super) async fn publish(self, text: &str) -> Result<(), Reason> {
+    pub(super) async fn publish(self, text: &str) -> Result<(), Failure> {
         let mut command = redis::cmd("PUBLISH");
         command.arg(CHANNEL).arg(text);
         let _: i64 = self.value(&command).await?;
         Ok(())
     }
 
-    /// Buckets in the store, some at a time: the next cursor (0: done) and their names.
-    pub(super) async fn scan(self, cursor: u64) -> Result<(u64, Vec<String>), Reason> {
-        let mut command = redis::cmd("SCAN");
-        command
-            .arg(cursor)
-            .arg("MATCH")
-            .arg("rl:{*")
-            .arg("COUNT")
-            .arg(500)
-            // A key of another kind under our names would fail its whole batch, again and again.
-            .arg("TYPE")
-            .arg("hash");
-        self.value(&command).await
-    }
-
-    /// Fills these buckets and lifts their blocks, for a site that holds nothing.
-    pub(super) async fn reset(
-        self,
-        keys: &[String],
-        (site, seq): (&str, u64),
-        sha: &str,
-        (version, rpm, burst, block_ms): (u64, u32, u32, u64),
-    ) -> Result<(), Reason> {
-        // A cluster's keys are reset by those who know them.
-        let Self::Single(mut connection) = self else {
-            return Ok(());
-        };
-        let command = |name: &str, script: &str, key: &str| {
-            let mut command = redis::cmd(name);
-            command.arg(script).arg(1).arg(key).arg(site).arg(seq);
-            // known, held, ret, owed, waiting, cost, want, tau, told, age, left
-            command.arg(&[0, 0, 0, 0, 0, 1, 0, 100, 0, 0, 0]);
-            command.arg(version).arg(rpm).arg(burst).arg(60_000);
-            command.arg(block_ms).arg(1).arg("");
-            command
-        };
-        for some in keys.chunks(RESETS_MAX) {
-            let mut pipe = redis::pipe();
-            for (at, key) in some.iter().enumerate() {
-                // The first one teaches a server the script that it may have lost.
-                pipe.add_command(match at {
-                    0 => command("EVAL", limit::SCRIPT, key),
-                    _ => command("EVALSHA", sha, key),
-                });
-            }
-            let _: Vec<Value> = within(CALL_MAX, pipe.query_async(&mut connection)).await?;
-        }
-        Ok(())
-    }
-
-    async fn value<T: redis::FromRedisValue>(mut self, command: &Cmd) -> Result<T, Reason> {
+    async fn value<T: FromRedisValue>(self, command: &Cmd) -> Result<T, Failure> {
         let run = async {
-            match &mut self {
-                Self::Single(connection) => command.query_async(connection).await,
-                Self::Cluster(connection) => command.query_async(connection).await,
+            match self.wire {
+                Wire::Single(mut connection) => command.query_async(&mut connection).await,
+                Wire::Cluster(mut connection) => command.query_async(&mut connection).await,
             }
         };
-        within(CALL_MAX, run).await
+        within(self.timeout, run).await
     }
 }
 
-async fn within<T>(
+pub(super) async fn within<T>(
     limit: Duration,
     work: impl Future<Output = RedisResult<T>>,
-) -> Result<T, Reason> {
+) -> Result<T, Failure> {
     match tokio::time::timeout(limit, work).await {
-        Ok(done) => done.map_err(reason),
-        Err(_) => Err(format!("no answer within {} ms", limit.as_millis())),
+        Ok(done) => done.map_err(Failure::from),
+        Err(_) => Err(Failure::late(limit)),
     }
 }
 
@@ -247,18 +202,27 @@ fn is_unknown(value: &RedisResult<Value>) -> bool {
         .is_err_and(|error| error.code() == Some("NOSCRIPT"))
 }
 
-/// All calls in one write. A server that has lost its scripts gets those calls again with the script's text.
+type Values = Vec<RedisResult<Value>>;
+
+/// All calls in one write, after a look at what the fleet agrees on: a node that missed a message learns it with its next reply. A server
+/// that has lost its scripts gets those calls again with the script's text.
 async fn pipeline(
     mut connection: MultiplexedConnection,
     calls: &[Call],
     sha: &str,
-) -> RedisResult<Vec<RedisResult<Value>>> {
+) -> RedisResult<(Option<Fleet>, Values)> {
     let mut pipe = redis::pipe();
     pipe.ignore_errors();
+    pipe.cmd("HMGET").arg(FLEET_KEY);
+    pipe.arg(&["ver", "L", "B", "D", "all"]);
     for call in calls {
         pipe.add_command(eval(call, "EVALSHA", sha));
     }
-    let mut values: Vec<RedisResult<Value>> = pipe.query_async(&mut connection).await?;
+    let mut values: Values = pipe.query_async(&mut connection).await?;
+    let fleet = match values.is_empty() {
+        true => None,
+        false => fleet_of(values.remove(0)),
+    };
     let mut again = redis::pipe();
     again.ignore_errors();
     let mut unknown = Vec::new();
@@ -273,20 +237,30 @@ async fn pipeline(
         }
     }
     if !unknown.is_empty() {
-        let second: Vec<RedisResult<Value>> = again.query_async(&mut connection).await?;
+        let second: Values = again.query_async(&mut connection).await?;
         for (at, value) in unknown.into_iter().zip(second) {
             values[at] = value;
         }
     }
-    Ok(values)
+    Ok((fleet, values))
+}
+
+/// None: the server has lost it; the next heartbeat tells it again.
+fn fleet_of(value: RedisResult<Value>) -> Option<Fleet> {
+    let numbers: Vec<Option<u64>> = redis::from_redis_value(value.ok()?).ok()?;
+    let number = |at: usize| numbers.get(at).copied().flatten();
+    let small = |at: usize| number(at).and_then(|n| u32::try_from(n).ok());
+    Some(Fleet {
+        version: number(0)?,
+        rpm: small(1)?,
+        burst: small(2)?,
+        block_ms: number(3)?,
+        all_ms: number(4).unwrap_or(0),
+    })
 }
 
 /// A cluster's client refuses pipelines over several slots: the calls go out at once, each by itself.
-async fn singly(
-    connection: ClusterConnection,
-    calls: Vec<Call>,
-    sha: &str,
-) -> RedisResult<Vec<RedisResult<Value>>> {
+async fn singly(connection: ClusterConnection, calls: Vec<Call>, sha: &str) -> RedisResult<Values> {
     let sha: Arc<str> = sha.into();
     let tasks: Vec<_> = calls
         .into_iter()
@@ -311,10 +285,9 @@ async fn singly(
     Ok(values)
 }
 
-fn read(value: Value) -> Result<Reply, Reason> {
-    let unreadable = || "the script's reply cannot be read".to_owned();
+fn read(value: Value) -> Result<Reply, Failure> {
     let Value::Array(values) = value else {
-        return Err(unreadable());
+        return Err(Failure::unreadable());
     };
     let mut numbers = Vec::with_capacity(values.len());
     let mut epoch = String::new();
@@ -322,19 +295,8 @@ fn read(value: Value) -> Result<Reply, Reason> {
         if let Value::Int(number) = value {
             numbers.push(number);
         } else {
-            epoch = redis::from_redis_value(value).map_err(|_| unreadable())?;
+            epoch = redis::from_redis_value(value).map_err(|_| Failure::unreadable())?;
         }
     }
-    Reply::read(&numbers, &epoch).ok_or_else(unreadable)
-}
-
-/// The error's words. The crate names hosts and server messages; an address is known to the operator, a password is in none of them.
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn reason(error: redis::RedisError) -> Reason {
-    match error.code() {
-        Some(code) => format!("{code} {}", error.detail().unwrap_or_default())
-            .trim()
-            .to_owned(),
-        None => error.to_string(),
-    }
+    Reply::read(&numbers, &epoch).ok_or_else(Failure::unreadable)
 }

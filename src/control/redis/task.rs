@@ -1,5 +1,5 @@
 //! The task that owns the exchange: takes what is asked, sends calls, hands out answers, and knows whether Redis is there.
-//! Not the connection (`link`). Invariant: it never waits for Redis itself, only for whatever happens next.
+//! Not the connection (`link`), nor resets (`resets`). Invariant: it never waits for Redis itself, only for whatever happens next.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,9 +7,13 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::address::{Address, confirm};
+use super::announce::{Announcer, Line, meaning};
 use super::channel::{News, listen};
-use super::link::{Address, Answer, Link, Reason};
-use super::{Errand, REPORTS, Store};
+use super::link::{Answers, Brought, CHANNEL, Fleet, Link};
+use super::reason::{Failure, Reason};
+use super::resets::Step;
+use super::{Errand, Store};
 use crate::limit::{Exchange, Key, SCRIPT, Verdict};
 use crate::mailbox::Lease;
 use crate::metrics::State;
@@ -18,47 +22,49 @@ use crate::metrics::State;
 const CALLS_MAX: usize = 512;
 /// How often a store that is away is tried.
 const AGAIN: Duration = Duration::from_millis(100);
-/// How often this node says that it lives; those silent for 10 s are not counted.
-const HEARTBEAT: Duration = Duration::from_secs(2);
+/// How often this node says that it lives (those silent for 10 s are not counted), and asks what the fleet agrees on: what a message
+/// would have told is known after this time without it.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 /// What is taken from the mailbox before calls are made.
 const LETTERS_MAX: usize = 4_096;
 
-/// What happened to the connection and on it.
-enum Event {
-    Answers(Vec<Answer>),
-    Reached(Link, u32),
+/// What happened to the connection and on it. The number says on which turn of the connection: what is said of an earlier one is old.
+pub(super) enum Event {
+    Answers(u64, Answers),
+    Reached(Link, u32, Fleet),
     Unreachable(Reason),
-    Nodes(Result<u32, Reason>),
-    Limits((u64, u32, u32, u64)),
+    Nodes(u32),
+    Fleet(Fleet),
+    Failed(u64, Failure),
+    /// PUBLISH was refused, or (None) was not.
+    Published(Option<Reason>),
     /// The other nodes have had the time to report what they have spent of a key.
     Reported(Key),
-    /// Where in the scan the reset of every bucket had to stop; `None`: it was made.
-    Wiped(Option<u64>),
+    Reset(Step, oneshot::Sender<Verdict>),
 }
 
 /// Everything the task owns.
-struct Task {
-    exchange: Exchange<oneshot::Sender<Verdict>>,
-    store: Store,
+pub(super) struct Task {
+    pub(super) exchange: Exchange<oneshot::Sender<Verdict>>,
+    pub(super) store: Store,
     state: Arc<State>,
-    clock_ns: fn() -> u64,
+    pub(super) clock_ns: fn() -> u64,
     address: Address,
     site: Arc<str>,
     sha: Arc<str>,
     link: Option<Link>,
-    events: mpsc::UnboundedSender<Event>,
-    /// Why the store is away, as it was logged.
-    told: Option<Reason>,
+    /// Counts the times that a link was taken up.
+    turn: u64,
+    pub(super) events: mpsc::UnboundedSender<Event>,
+    announcer: Announcer,
     nodes: u32,
     /// Who asks for a key's level while the other nodes report: one exchange per key serves them all.
-    infos: HashMap<Key, Vec<oneshot::Sender<Verdict>>>,
-    /// All buckets are to be reset as soon as the store can be reached, from this place in its scan on.
-    wipes: Option<u64>,
-    /// What the other nodes say; heard on a connection of its own.
-    channel: tokio::task::JoinHandle<()>,
-    news: mpsc::Sender<News>,
+    pub(super) infos: HashMap<Key, Vec<oneshot::Sender<Verdict>>>,
     /// The environment's limits were brought to the store.
     introduced: bool,
+    /// Redis does not let this user hear the channel, or speak on it; said once each.
+    is_deaf: bool,
+    is_mute: bool,
 }
 
 /// Runs until the workers and the own endpoints have gone.
@@ -68,7 +74,7 @@ pub(super) async fn run(
     state: Arc<State>,
     clock_ns: fn() -> u64,
 ) {
-    let address = match Address::new(&store.url, store.cluster) {
+    let address = match Address::new(&store) {
         Ok(address) => address,
         Err(why) => {
             tracing::error!("REDIS_URL cannot be used: {why}");
@@ -77,33 +83,9 @@ pub(super) async fn run(
     };
     let (events, mut happened) = mpsc::unbounded_channel();
     let (news, mut channel) = mpsc::channel(LETTERS_MAX);
-    let listener = tokio::spawn(listen(address.clone(), news.clone()));
-    let seed = getrandom::u64().unwrap_or_else(|_| clock_ns());
-    let site: Arc<str> = format!("{seed:016x}").into();
-    let mut task = Task {
-        exchange: Exchange::new(
-            Arc::clone(&store.node),
-            &site,
-            store.policy,
-            store.nodes_min,
-        ),
-        sha: sha1(SCRIPT).into(),
-        nodes: store.nodes_min.max(1),
-        store,
-        state,
-        clock_ns,
-        address,
-        site,
-        link: None,
-        events,
-        told: None,
-        infos: HashMap::new(),
-        wipes: None,
-        channel: listener,
-        news,
-        introduced: false,
-    };
-    task.seek(Duration::ZERO);
+    tokio::spawn(listen(address.clone(), news));
+    let mut task = Task::new(store, address, state, clock_ns, events);
+    task.seek(None, Duration::ZERO);
     let mut pulse = tokio::time::interval(HEARTBEAT);
     loop {
         tokio::select! {
@@ -132,6 +114,39 @@ async fn due(due_ns: Option<u64>, clock_ns: fn() -> u64) {
 }
 
 impl Task {
+    fn new(
+        store: Store,
+        address: Address,
+        state: Arc<State>,
+        clock_ns: fn() -> u64,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Self {
+        let seed = getrandom::u64().unwrap_or_else(|_| clock_ns());
+        let site: Arc<str> = format!("{seed:016x}").into();
+        let node = Arc::clone(&store.node);
+        let mut exchange = Exchange::new(node, &site, store.policy, store.nodes_min);
+        let timeout_ns = u64::try_from(store.timeout.as_nanos()).unwrap_or(u64::MAX);
+        exchange.put_timeout(timeout_ns);
+        Self {
+            exchange,
+            sha: sha1(SCRIPT).into(),
+            nodes: store.nodes_min.max(1),
+            store,
+            state,
+            clock_ns,
+            address,
+            site,
+            link: None,
+            turn: 0,
+            events,
+            announcer: Announcer::default(),
+            infos: HashMap::new(),
+            introduced: false,
+            is_deaf: false,
+            is_mute: false,
+        }
+    }
+
     fn take(&mut self, letter: Lease) {
         match letter {
             Lease::Ask { key, cost, reply } => {
@@ -153,13 +168,12 @@ impl Task {
                 Err(_) => break,
             }
         }
-        if let Some(link) = &self.link {
+        if let Some((link, turn)) = self.link_now() {
             let calls = self.exchange.calls((self.clock_ns)(), CALLS_MAX);
             if !calls.is_empty() {
-                let (link, sha) = (link.clone(), Arc::clone(&self.sha));
-                let events = self.events.clone();
+                let (events, sha) = (self.events.clone(), Arc::clone(&self.sha));
                 tokio::spawn(async move {
-                    let _ = events.send(Event::Answers(link.run(calls, &sha).await));
+                    let _ = events.send(Event::Answers(turn, link.run(calls, &sha).await));
                 });
             }
         }
@@ -170,55 +184,87 @@ impl Task {
         }
     }
 
+    /// The link that is in use, and its turn.
+    pub(super) fn link_now(&self) -> Option<(Link, u64)> {
+        Some((self.link.clone()?, self.turn))
+    }
+
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Answers(answers) => {
+            Event::Answers(turn, answers) => {
                 let now = (self.clock_ns)();
-                for answer in answers {
-                    match answer {
-                        Answer::Reply(id, reply) => self.exchange.reply(id, &reply, now),
-                        Answer::Failed(why) => self.lose(why),
-                    }
+                // First: what was reset since is known before a reply speaks of a block.
+                if let Some(fleet) = answers.fleet {
+                    self.put_fleet(fleet);
+                }
+                for (id, reply) in answers.replies {
+                    self.exchange.reply(id, &reply, now);
+                }
+                if let Some(failure) = answers.failure {
+                    self.lose(turn, failure);
                 }
             }
-            Event::Reached(link, nodes) => self.find(link, nodes),
+            Event::Reached(link, nodes, fleet) => self.find(link, nodes, fleet),
             Event::Unreachable(why) => {
                 self.say_away(why);
-                self.seek(AGAIN);
+                self.seek(None, AGAIN);
             }
-            Event::Nodes(Ok(nodes)) => self.count_nodes(nodes),
-            Event::Nodes(Err(why)) => self.lose(why),
-            Event::Limits((version, rpm, burst, block_ms)) => {
-                self.store.node.put_limits(version, rpm, burst, block_ms);
-            }
+            Event::Nodes(nodes) => self.count_nodes(nodes),
+            Event::Fleet(fleet) => self.put_fleet(fleet),
+            Event::Failed(turn, failure) => self.lose(turn, failure),
+            Event::Published(refused) => self.note_publish(refused),
             Event::Reported(key) => {
                 for reply in self.infos.remove(&key).unwrap_or_default() {
                     self.exchange.watch(&key, reply, (self.clock_ns)());
                 }
             }
-            Event::Wiped(stopped) => self.wipes = self.wipes.or(stopped),
+            Event::Reset(step, reply) => self.go_on(step, reply),
         }
     }
 
-    /// The store does not do its work: leases are spent, and the connection is made anew.
-    fn lose(&mut self, why: Reason) {
-        if self.link.take().is_none() {
+    /// The store does not do its work: leases are spent, and it is tried again. One that was only late is asked on the same connection
+    /// first: an answer that takes long now and then does not cost the connection, nor the other nodes' messages.
+    pub(super) fn lose(&mut self, turn: u64, failure: Failure) {
+        if turn != self.turn {
             return;
         }
+        let Some(link) = self.link.take() else {
+            return;
+        };
         self.exchange.put_away(self.nodes, (self.clock_ns)());
-        // A connection that died without a word would stay deaf.
-        self.channel.abort();
-        self.channel = tokio::spawn(listen(self.address.clone(), self.news.clone()));
-        self.say_away(why);
-        self.seek(AGAIN);
+        self.say_away(failure.why);
+        self.seek(failure.is_late.then_some(link), AGAIN);
     }
 
     fn say_away(&mut self, why: Reason) {
         self.state.put_redis(false);
-        if self.told.as_ref() != Some(&why) {
-            let policy = self.store.policy.label();
-            tracing::warn!(reason = why, policy, nodes = self.nodes, "Redis is away");
-            self.told = Some(why);
+        let line = self.announcer.away(why, (self.clock_ns)());
+        self.say(line);
+    }
+
+    fn say(&self, line: Option<Line>) {
+        let (policy, nodes) = (self.store.policy, self.nodes);
+        match line {
+            Some(Line::Away { why, more }) => {
+                let meaning = meaning(policy, nodes);
+                let advice = match self.introduced {
+                    true => "",
+                    false => "; if there is no Redis, set REDIS_ENABLED=false",
+                };
+                tracing::warn!(reason = why, more, "Redis is away: {meaning}{advice}");
+            }
+            Some(Line::Back) => {
+                tracing::info!(nodes, "Redis is connected: limits are shared");
+            }
+            Some(Line::Flapped { times, longest_ms }) => {
+                let meaning = meaning(policy, nodes);
+                tracing::warn!(
+                    times,
+                    longest_ms,
+                    "Redis was away for moments and is connected; meanwhile {meaning}"
+                );
+            }
+            None => {}
         }
     }
 
@@ -227,167 +273,157 @@ impl Task {
         self.exchange.put_nodes(self.nodes);
     }
 
-    fn find(&mut self, link: Link, nodes: u32) {
+    fn find(&mut self, link: Link, nodes: u32, fleet: Fleet) {
+        self.put_fleet(fleet);
         self.count_nodes(nodes);
-        if !self.introduced {
-            // The others ask what the limits are now; a missed message costs until their next call of a key that knows.
-            self.introduced = true;
-            let link = link.clone();
-            tokio::spawn(async move { link.publish("limits").await });
-        }
+        self.turn += 1;
         self.link = Some(link);
+        if !std::mem::replace(&mut self.introduced, true) {
+            // The others ask what the limits are now; a missed message costs them a second.
+            self.publish("limits".to_owned());
+        }
         self.exchange.put_back();
         self.state.put_redis(true);
-        self.told = None;
-        // Another server's keys may stand elsewhere in the scan.
-        if self.wipes.take().is_some() {
-            self.wipe(0, None);
-        }
-        tracing::info!(nodes = self.nodes, "Redis is connected: limits are shared");
+        let line = self.announcer.back((self.clock_ns)());
+        self.say(line);
     }
 
-    /// Tries to reach the store, after a pause. The limits are agreed on before a call is made.
-    fn seek(&self, pause: Duration) {
+    /// Tries to reach the store, after a pause, on `suspect` first. The limits are agreed on before a call is made.
+    fn seek(&self, suspect: Option<Link>, pause: Duration) {
         let (address, site) = (self.address.clone(), Arc::clone(&self.site));
-        let (events, node) = (self.events.clone(), Arc::clone(&self.store.node));
-        let own = !self.introduced;
+        let (events, brought) = (self.events.clone(), self.brought());
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;
-            let reached = async {
-                let (link, nodes) = address.reach(&site).await?;
-                let limits = link.clone().limits(node.limits_now(), own).await?;
-                Ok((link, nodes, limits))
-            };
-            let _ = match reached.await {
-                Ok((link, nodes, limits)) => {
-                    let _ = events.send(Event::Limits(limits));
-                    events.send(Event::Reached(link, nodes))
-                }
-                Err(why) => events.send(Event::Unreachable(why)),
+            if let Some(link) = suspect
+                && let Ok((nodes, fleet)) = confirm(&link, &site, brought).await
+            {
+                let _ = events.send(Event::Reached(link, nodes, fleet));
+                return;
+            }
+            let _ = match address.reach(&site, brought).await {
+                Ok((link, nodes, fleet)) => events.send(Event::Reached(link, nodes, fleet)),
+                Err(failure) => events.send(Event::Unreachable(failure.why)),
             };
         });
     }
 
+    /// What this node knows of the fleet's agreements.
+    pub(super) fn brought(&self) -> Brought {
+        let (version, rpm, burst, block_ms) = self.store.node.limits_now();
+        Brought {
+            fleet: Fleet {
+                version,
+                rpm,
+                burst,
+                block_ms,
+                all_ms: self.exchange.all_reset_ms(),
+            },
+            is_own: !self.introduced,
+            reset_until_ms: None,
+        }
+    }
+
+    /// What the fleet agrees on, from wherever it is heard.
+    pub(super) fn put_fleet(&mut self, fleet: Fleet) {
+        let node = &self.store.node;
+        node.put_limits(fleet.version, fleet.rpm, fleet.burst, fleet.block_ms);
+        self.exchange.put_all_reset(fleet.all_ms);
+    }
+
     fn beat(&mut self) {
-        let Some(link) = self.link.clone() else {
+        let line = self.announcer.tick((self.clock_ns)());
+        self.say(line);
+        let Some((link, turn)) = self.link_now() else {
             return;
         };
-        // A reset of all keys that failed half-way goes on where it failed: from the start it would fill buckets again and again.
-        if let Some(cursor) = self.wipes.take() {
-            self.wipe(cursor, None);
-        }
         let (events, site) = (self.events.clone(), Arc::clone(&self.site));
+        let brought = self.brought();
         tokio::spawn(async move {
-            let _ = events.send(Event::Nodes(link.heartbeat(&site).await));
+            let said = link.clone().heartbeat(&site);
+            let agreed = link.fleet(brought);
+            // Both at once: this is no more than a round trip.
+            let (nodes, fleet) = tokio::join!(said, agreed);
+            let _ = match nodes {
+                Ok(nodes) => events.send(Event::Nodes(nodes)),
+                Err(failure) => events.send(Event::Failed(turn, failure)),
+            };
+            let _ = match fleet {
+                Ok((fleet, _)) => events.send(Event::Fleet(fleet)),
+                Err(failure) => events.send(Event::Failed(turn, failure)),
+            };
         });
     }
 
     fn serve(&mut self, errand: Errand) {
-        let now = (self.clock_ns)();
         match errand {
             Errand::Info(key, reply) => self.inform(key, reply),
-            Errand::Reset(key, reply) => self.exchange.reset(&key, reply, now),
-            Errand::ResetAll(done) => self.reset_all(done),
+            Errand::Charge(key, reply) => {
+                self.exchange.ask(&key, 1, Some(reply), (self.clock_ns)());
+            }
+            Errand::Reset(key, gap_ms, reply) => self.reset(key, gap_ms, reply),
+            Errand::ResetAll(reply) => self.reset_all(reply),
             Errand::Publish(text) => self.publish(text),
         }
     }
 
-    fn publish(&self, text: String) {
-        if let Some(link) = self.link.clone() {
-            tokio::spawn(async move { link.publish(&text).await });
-        }
-    }
-
-    /// The key's level over all nodes. Callers that come while the others report share what comes of it.
-    fn inform(&mut self, key: Key, reply: oneshot::Sender<Verdict>) {
-        if let Some(callers) = self.infos.get_mut(&key) {
-            callers.push(reply);
+    pub(super) fn publish(&self, text: String) {
+        let Some((link, _)) = self.link_now() else {
             return;
-        }
-        self.publish(format!("report {}", key.store_name()));
-        self.infos.insert(key.clone(), vec![reply]);
+        };
         let events = self.events.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(REPORTS).await;
-            let _ = events.send(Event::Reported(key));
+            let refused = match link.publish(&text).await {
+                Ok(()) => None,
+                Err(failure) if failure.is_forbidden() => Some(failure.why),
+                // Its own call will find out.
+                Err(_) => return,
+            };
+            let _ = events.send(Event::Published(refused));
         });
+    }
+
+    fn note_publish(&mut self, refused: Option<Reason>) {
+        let was_mute = std::mem::replace(&mut self.is_mute, refused.is_some());
+        if let (Some(why), false) = (refused, was_mute) {
+            tracing::warn!(
+                reason = why,
+                "Redis refuses PUBLISH on {CHANNEL}: other gateways hear of resets within 5 s and of new limits within 1 s \
+                 instead of at once; the ACL user of REDIS_URL needs &{CHANNEL} and +publish"
+            );
+        }
     }
 
     fn hear(&mut self, news: News) {
         match news {
-            // No one node of a cluster can be asked for all keys: each gateway resets those it knows.
-            News::Reset(None) if self.store.cluster => self.exchange.reset_known(),
-            News::Reset(key) => self.exchange.reset_elsewhere(key.as_deref()),
+            News::Reset(key) => self.exchange.reset_elsewhere(&key),
             News::Report(key) => self.exchange.report(&key),
-            News::Limits => {
-                let Some(link) = self.link.clone() else {
-                    return;
-                };
-                let (events, limits) = (self.events.clone(), self.store.node.limits_now());
-                tokio::spawn(async move {
-                    if let Ok(limits) = link.limits(limits, false).await {
-                        let _ = events.send(Event::Limits(limits));
-                    }
-                });
+            News::Limits | News::ResetAll => self.ask_fleet(),
+            News::Listening => self.is_deaf = false,
+            News::Refused(why) => {
+                if !std::mem::replace(&mut self.is_deaf, true) {
+                    tracing::warn!(
+                        reason = why,
+                        "Redis refuses SUBSCRIBE on {CHANNEL}: this gateway hears of resets within 5 s and of new limits within \
+                         1 s instead of at once; the ACL user of REDIS_URL needs &{CHANNEL} and +subscribe"
+                    );
+                }
             }
         }
     }
 
-    /// Every bucket, of this node at once; those of the store as soon as it can be reached.
-    fn reset_all(&mut self, done: oneshot::Sender<()>) {
-        if self.store.cluster || self.link.is_none() {
-            self.wipes = (!self.store.cluster).then_some(0);
-            self.exchange.reset_known();
-            let _ = done.send(());
-            return;
-        }
-        self.exchange.reset_elsewhere(None);
-        self.wipe(0, Some(done));
-    }
-
-    /// Every bucket of the store, some at a time.
-    fn wipe(&self, cursor: u64, done: Option<oneshot::Sender<()>>) {
-        let Some(link) = self.link.clone() else {
+    fn ask_fleet(&self) {
+        let Some((link, _)) = self.link_now() else {
             return;
         };
-        let (site, limits) = (format!("{}r", self.site), self.store.node.limits_now());
-        let (sha, events) = (Arc::clone(&self.sha), self.events.clone());
-        let start = (self.clock_ns)();
+        let (events, mut brought) = (self.events.clone(), self.brought());
+        brought.is_own = false;
         tokio::spawn(async move {
-            let stopped = wipe(&link, cursor, (&site, start), &sha, limits).await;
-            let _ = events.send(Event::Wiped(stopped));
-            if let Some(done) = done {
-                let _ = done.send(());
+            // The next heartbeat says so otherwise.
+            if let Ok((fleet, _)) = link.fleet(brought).await {
+                let _ = events.send(Event::Fleet(fleet));
             }
-            let _ = link.publish("reset").await;
         });
     }
-}
-
-/// Resets what a scan finds from `cursor` on; where it had to stop, if it did not come to its end. The numbers grow with every batch,
-/// so that no call of this site is taken for a repeated one.
-async fn wipe(
-    link: &Link,
-    mut cursor: u64,
-    (site, start): (&str, u64),
-    sha: &str,
-    limits: (u64, u32, u32, u64),
-) -> Option<u64> {
-    for turn in 0.. {
-        let Ok((next, keys)) = link.clone().scan(cursor).await else {
-            return Some(cursor);
-        };
-        let number = (site, start + turn);
-        let reset = link.clone().reset(&keys, number, sha, limits).await;
-        if reset.is_err() {
-            return Some(cursor);
-        }
-        cursor = next;
-        if cursor == 0 {
-            break;
-        }
-    }
-    None
 }
 
 /// The script's name at the server.

@@ -212,7 +212,12 @@ fn reset_does_what_the_caller_may_and_says_what_was_wrong() {
         assert_eq!(response.status(), *status, "{role:?} {body}");
         let resets = stage.limits.resets.lock().unwrap().clone();
         if *status == 200 {
-            assert_eq!(resets, [*expected]);
+            let charge = "charge 192.168.1.1";
+            let expected: &[&str] = match role {
+                Role::OrgAdmin => &[charge, *expected],
+                Role::User | Role::Admin | Role::SuperAdmin => &[*expected],
+            };
+            assert_eq!(resets, expected);
             assert_eq!(
                 text(&response),
                 "{\"status\":\"success\",\"message\":\"Rate limits reset successfully\"}"
@@ -234,6 +239,54 @@ fn reset_does_what_the_caller_may_and_says_what_was_wrong() {
             );
         }
     }
+}
+
+#[test]
+fn an_org_admins_reset_is_charged_and_made_once_a_minute() {
+    let stage = stage(|_| {});
+    let reset = |role, id: &'static str| {
+        let body = format!(r#"{{"organization_id":"{id}"}}"#).leak();
+        let subject = subject(role, Some(json!(id)));
+        let path = "/admin/rate-limit/reset";
+        call(&stage.routers.public, "POST", path, Some(subject), body)
+    };
+    let first = reset(Role::OrgAdmin, "1");
+    assert_eq!(first.status(), 200);
+    assert_eq!(field(&first, "x-ratelimit-limit"), "100");
+    assert_eq!(field(&first, "x-ratelimit-remaining"), "90");
+    let second = reset(Role::OrgAdmin, "1");
+    assert_eq!(second.status(), 429);
+    assert_eq!(field(&second, "retry-after"), "60");
+    assert_eq!(field(&second, "x-ratelimit-remaining"), "90");
+    let body = json_of(&second);
+    assert_eq!(body["retry_after"], 60);
+    assert!(body["message"].as_str().unwrap().contains("reset_too_soon"));
+    // Another organization, and whoever stands above one.
+    assert_eq!(reset(Role::OrgAdmin, "2").status(), 200);
+    for _ in 0..2 {
+        let admin = reset(Role::Admin, "1");
+        assert_eq!(admin.status(), 200);
+        assert_eq!(field(&admin, "x-ratelimit-limit"), "");
+    }
+    stage.limits.is_short.store(true, Relaxed);
+    let refused = reset(Role::OrgAdmin, "3");
+    assert_eq!(refused.status(), 429);
+    for (name, value) in [
+        ("retry-after", "45"),
+        ("x-ratelimit-reset", "45"),
+        ("x-ratelimit-limit", "100"),
+        ("x-ratelimit-remaining", "0"),
+    ] {
+        assert_eq!(field(&refused, name), value, "{name}");
+    }
+    assert_eq!(json_of(&refused)["error"], "Rate limit exceeded");
+    let resets = stage.limits.resets.lock().unwrap();
+    let made: Vec<&str> = resets.iter().map(String::as_str).collect();
+    let charge = "charge 192.168.1.1";
+    assert_eq!(
+        made,
+        [charge, "o:1", charge, charge, "o:2", "o:1", "o:1", charge]
+    );
 }
 
 #[test]
@@ -312,7 +365,7 @@ fn the_document_describes_every_endpoint() {
         (
             "/admin/rate-limit/reset",
             "post",
-            &["200", "400", "401", "403", "429"],
+            &["200", "400", "401", "403", "429", "503"],
         ),
         ("/openapi.json", "get", &["200"]),
         ("/docs", "get", &["200"]),

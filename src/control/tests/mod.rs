@@ -12,6 +12,7 @@ mod endpoints;
 mod wiring;
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use tokio::sync::Semaphore;
 
 use super::api::{Api, Routers, routers};
 use super::caller::{Organization, Role, Subject};
+use super::reset_gap::ResetGap;
 use super::{LimitInfo, LimitsView, limits};
 use crate::config::{
     Algorithm, Auth, Bounds, Breaker, Config, Endpoint, Level, Limits, Log, LogFormat, Redis,
@@ -77,6 +79,8 @@ pub(super) fn config(services: Vec<Service>) -> Config {
             enabled: false,
             url: Secret::new(""),
             cluster: false,
+            ca: None,
+            timeout: second / 20,
         },
         limits: Limits {
             rpm: 100,
@@ -138,6 +142,8 @@ pub(super) fn config(services: Vec<Service>) -> Config {
 #[derive(Debug, Default)]
 pub(super) struct FixedLimits {
     pub(super) resets: Mutex<Vec<String>>,
+    /// Addresses have no token left.
+    pub(super) is_short: AtomicBool,
 }
 
 impl FixedLimits {
@@ -175,6 +181,14 @@ impl LimitsView for FixedLimits {
         self.note("all".to_owned());
     }
 
+    fn charge_address(&self, address: IpAddr, _now_ns: u64) -> Result<LimitInfo, u32> {
+        self.note(format!("charge {address}"));
+        if self.is_short.load(Relaxed) {
+            return Err(45);
+        }
+        Ok(self.address(address, 0))
+    }
+
     fn keys(&self) -> usize {
         7
     }
@@ -210,6 +224,7 @@ pub(super) fn stage(change: impl FnOnce(&mut Config)) -> Stage {
         start_unix_ms: 1_705_314_600_000,
         diagnostics_dropped: || 3,
         infos: Semaphore::new(limits::INFOS_MAX),
+        reset_gap: ResetGap::default(),
         openapi: OnceLock::new(),
     });
     let routers = routers(&api);

@@ -54,14 +54,24 @@ enum Leg {
     Open,
     /// To be asked for.
     Asked,
-    /// Charged; tokens left.
-    Charged(u32),
+    /// Charged; tokens left, where that is told.
+    Charged(Option<u32>),
 }
 
 impl Leg {
     fn of(charge: Option<Charge>) -> Self {
-        charge.map_or(Self::Asked, |charge| Self::Charged(charge.left))
+        charge.map_or(Self::Asked, |charge| Self::Charged(Some(charge.left)))
     }
+}
+
+/// A key that is not refused at once.
+#[derive(Clone, Copy, Debug)]
+enum Look {
+    /// This core does not know it.
+    Unknown,
+    Known(Found),
+    /// It was blocked when the store last spoke of it, which is long ago.
+    Doubtful,
 }
 
 impl Claim {
@@ -110,23 +120,30 @@ impl Core {
         let now = clock();
         let ip_hash = ip.map(|ip| (Kind::Ip, self.ip_hash(ip)));
         let org_hash = org.map(|org| (Kind::Org, self.node.hasher.org(org)));
-        if let Some((kind, hash)) = ip_hash {
-            self.unrefused(kind, hash, cost, now)?;
-        }
-        let org_found = match org_hash {
+        let ip_look = match ip_hash {
             Some((kind, hash)) => self.unrefused(kind, hash, cost, now)?,
-            None => None,
+            None => Look::Unknown,
         };
-        let ip_left = ip_hash.map(|(kind, hash)| self.charge_leased(kind, hash, cost, now));
+        let org_look = match org_hash {
+            Some((kind, hash)) => self.unrefused(kind, hash, cost, now)?,
+            None => Look::Unknown,
+        };
+        let ip_left = ip_hash.map(|(kind, hash)| match ip_look {
+            Look::Doubtful => None,
+            Look::Unknown | Look::Known(_) => self.charge_leased(kind, hash, cost, now),
+        });
         let short = ip_left == Some(None);
-        let org_left = match org_hash {
+        let org_left = match (org_hash, org_look) {
+            (None, _) => None,
+            (Some(_), Look::Doubtful) => Some(Leg::Asked),
             // Taken only when the address is certain; asked for at the same time if it would be missing as well.
-            Some(_) if short => match org_found {
-                Some(found) if self.affords_here(&found, cost, now) => Some(Leg::Open),
-                Some(_) | None => Some(Leg::Asked),
-            },
-            Some((kind, hash)) => Some(self.leg(kind, hash, cost, now)),
-            None => None,
+            (Some(_), Look::Known(found)) if short && self.affords_here(&found, cost, now) => {
+                Some(Leg::Open)
+            }
+            (Some(_), Look::Known(_) | Look::Unknown) if short => Some(Leg::Asked),
+            (Some((kind, hash)), Look::Known(_) | Look::Unknown) => {
+                Some(self.leg(kind, hash, cost, now))
+            }
         };
         let ip_slice = ip_left.flatten().map_or(0, |charge| charge.slice);
         let ip_leg = ip_left.map(Leg::of);
@@ -201,8 +218,7 @@ impl Core {
     ) -> Result<(), Refusal> {
         self.refresh();
         let hash = self.ip_hash(ip);
-        let found = self.unrefused(Kind::Ip, hash, cost.max(1), clock())?;
-        if let Some(found) = found {
+        if let Look::Known(found) = self.unrefused(Kind::Ip, hash, cost.max(1), clock())? {
             self.remember(ip, &found);
         }
         Ok(())
@@ -233,10 +249,11 @@ impl Core {
     /// Both keys have one L, so the binding one is the smaller remaining alone.
     fn permit(&self, ip: Option<Leg>, org: Option<Leg>) -> Permit {
         let left = |leg| match leg {
-            Some(Leg::Charged(left)) => Some(left),
+            Some(Leg::Charged(left)) => left,
             Some(Leg::Open | Leg::Asked) | None => None,
         };
         let least = [left(org), left(ip)].into_iter().flatten().min();
+        let least = least.filter(|_| self.limits.are_told);
         Permit::new(least.map(|tokens| (self.limits.rpm, self.limits.remaining(tokens))))
     }
 
@@ -264,20 +281,17 @@ impl Core {
     }
 
     /// The cached refusal, of a block or of a bucket that was short a moment ago.
-    fn unrefused(
-        &mut self,
-        kind: Kind,
-        hash: Hash,
-        cost: u32,
-        now: u64,
-    ) -> Result<Option<Found>, Refusal> {
+    fn unrefused(&mut self, kind: Kind, hash: Hash, cost: u32, now: u64) -> Result<Look, Refusal> {
         let Some(found) = self.own_leased(kind, hash) else {
-            return Ok(None);
+            return Ok(Look::Unknown);
         };
         let slot = self.node.table.slot(found.place);
         let blocked = slot.block_left(found.place.id, now);
         if blocked.is_some() {
             slot.count_blocked();
+            if slot.is_doubtful(now) {
+                return Ok(Look::Doubtful);
+            }
         }
         let left = blocked.or_else(|| {
             let denied = slot.denied(found.place.id, cost, &self.limits, now);
@@ -288,7 +302,7 @@ impl Core {
                 self.counters.cached_refusal += 1;
                 Err(self.refusal(kind, left))
             }
-            None => Ok(Some(found)),
+            None => Ok(Look::Known(found)),
         }
     }
 

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::call::{Call, CallId, Terms};
-use super::site::{Flight, Site, UNKNOWN, Waiter};
+use super::epoch::Epoch;
+use super::site::{Busy, Flight, Site, Waiter};
 use super::{Exchange, slot_of, terms};
 use crate::limit::key::Hash;
-use crate::limit::limits::Limits;
+use crate::limit::limits::{Limits, TOKEN_UNITS};
 use crate::limit::slot::{Held, Slot};
 
-/// How long a request waits before its call is sent.
-const WAIT_NS: u64 = 50_000_000;
+const MS: u64 = 1_000_000;
 
 impl<R> Exchange<R> {
     /// The calls to be sent now, of those who wait, then of timers that have gone off and of what is owed. At most `max` are under way at
@@ -23,10 +23,10 @@ impl<R> Exchange<R> {
         let mut calls = Vec::new();
         // Debts are paid also when requests could use every call: what owes keeps its slot from others.
         let kept = self.later.len().min(max / 8);
-        while self.flying < max - kept
+        while self.flying.len() < max - kept
             && let Some(hash) = self.ready.pop_front()
         {
-            let site = self.sites.get_mut(&hash);
+            let site = self.sites.record_mut(hash);
             if let Some(site) = site.filter(|site| site.is_ready) {
                 site.is_ready = false;
                 if self.is_too_late(hash, now) {
@@ -35,11 +35,11 @@ impl<R> Exchange<R> {
                 calls.extend(self.build(hash, now));
             }
         }
-        let most = (self.flying + kept).clamp(max / 2, max);
-        while self.flying < most
+        let most = (self.flying.len() + kept).clamp(max / 2, max);
+        while self.flying.len() < most
             && let Some(hash) = self.later.pop_front()
         {
-            let site = self.sites.get_mut(&hash);
+            let site = self.sites.record_mut(hash);
             if site.is_some_and(|site| std::mem::take(&mut site.is_later)) {
                 calls.extend(self.build(hash, now));
             }
@@ -51,12 +51,14 @@ impl<R> Exchange<R> {
     /// Whoever has waited for as long as a call may take, before one could be sent, is judged as if the store were away. True: nobody
     /// waits for a call any more.
     fn is_too_late(&mut self, hash: Hash, now: u64) -> bool {
-        let overdue = |waiter: &Waiter<R>| waiter.asked_ns.saturating_add(WAIT_NS) <= now;
+        let timeout_ns = self.timeout_ns;
+        let overdue = |waiter: &Waiter<R>| waiter.asked_ns.saturating_add(timeout_ns) <= now;
         let mut judged = false;
-        while let Some(site) = self.sites.get_mut(&hash)
-            && site.flight.is_none()
-            && site.waiting.front().is_some_and(overdue)
-            && let Some(waiter) = site.waiting.pop_front()
+        while let Some(site) = self.sites.record_mut(hash)
+            && let Some(busy) = site.busy_mut()
+            && busy.flight.is_none()
+            && busy.waiting.front().is_some_and(overdue)
+            && let Some(waiter) = busy.waiting.pop_front()
         {
             self.waiting -= 1;
             judged = true;
@@ -64,8 +66,8 @@ impl<R> Exchange<R> {
             let place = waiter.reply.map(|place| (place, verdict));
             self.answers.extend(place);
         }
-        let site = self.sites.get(&hash).filter(|_| judged);
-        let done = site.is_some_and(|site| site.waiting.is_empty() && site.watchers.is_empty());
+        let site = self.sites.record(hash).filter(|_| judged);
+        let done = site.is_some_and(|site| !site.waits());
         if done {
             // Otherwise nothing is left to be said, and its timers go on.
             if self.owes(hash) {
@@ -85,10 +87,10 @@ impl<R> Exchange<R> {
                 break;
             }
             self.due.remove(&(due, hash));
-            let Some(site) = self.sites.get_mut(&hash) else {
+            let Some(site) = self.sites.record_mut(hash) else {
                 continue;
             };
-            site.due_ns = None;
+            site.due_ns = 0;
             let calls = slot_of(&self.node, site)
                 .is_some_and(|slot| site.wants_call(slot, capacity, now, self.rtt_ns));
             if calls {
@@ -102,12 +104,12 @@ impl<R> Exchange<R> {
     fn build(&mut self, hash: Hash, now: u64) -> Option<Call> {
         let node = Arc::clone(&self.node);
         let limits = node.limits();
-        let site = self.sites.get_mut(&hash)?;
-        if site.flight.is_some() {
+        let site = self.sites.record_mut(hash)?;
+        if site.is_in_flight() {
             // Its reply makes the key ready again.
             return None;
         }
-        self.flying += 1;
+        self.flying.insert(hash);
         site.is_later = false;
         let slot = slot_of(&node, site);
         if let Some(slot) = slot
@@ -115,31 +117,33 @@ impl<R> Exchange<R> {
         {
             self.traffic.expired += u64::from(slot.end());
         }
-        let closes = slot.is_some_and(|slot| site.closes(slot, now, self.rtt_ns));
+        let (owed, busy) = (site.owed(), site.begun());
+        let waiters = batch(busy);
+        let reset = busy.resets.pop_front();
+        let watchers = std::mem::take(&mut busy.watchers);
+        // What a reset that is not made would give back were lost.
+        let closes =
+            reset.is_none() && slot.is_some_and(|slot| site.closes(slot, now, self.rtt_ns));
         let held = held_of(slot, closes, now);
-        let waiters = batch(site);
         let (cost, waiting) = waiters
             .first()
             .map_or((1, 0), |first| (first.cost, sum(&waiters)));
         let taken = slot.map_or(0, Slot::demand_taken);
-        let demand = std::mem::take(&mut site.demand).saturating_add(taken);
-        site.rate
-            .observe(demand, now.saturating_sub(site.called_ns));
-        let ahead = node.settings.slices && site.was_called && slot.is_some() && !closes;
-        let want = if ahead {
-            terms::want(&site.rate, held.all, demand)
-        } else {
-            0
-        };
+        site.demand = site.demand.saturating_add(taken);
+        let may_want = node.settings.slices && !closes;
+        let want = want(site, slot.filter(|_| may_want), held, now);
+        let brief_ms = (2 * self.timeout_ns / MS).max(terms::BRIEF_MS_MIN);
         let mut said = Terms {
             held: held.all,
             ret: held.pool,
-            owed: site.owed,
+            owed: if reset.is_some() { 0 } else { owed },
             waiting,
             cost,
             want,
-            tau_ms: terms::tau_ms(&site.rate, want, held.all),
-            reset: site.reset,
+            tau_ms: terms::tau_ms(&site.rate, want, held.all, brief_ms),
+            reset: reset.as_ref().map(|(wish, _)| *wish),
+            all_ms: self.all_ms,
+            brief_ms,
             ..Terms::default()
         };
         let known = remember(site, slot, &limits, &mut said, now);
@@ -148,24 +152,36 @@ impl<R> Exchange<R> {
             hash,
             seq: self.seq,
         };
-        site.flight = Some(Flight {
+        site.begun().flight = Some(Flight {
             seq: id.seq,
             sent_ns: now,
             held: said.held,
-            owed: said.owed,
+            owed,
             ret: said.ret,
-            reset: said.reset,
+            reset,
+            is_stale: false,
             waiters,
-            watchers: std::mem::take(&mut site.watchers),
+            watchers,
         });
-        (site.called_ns, site.was_called, site.reset) = (now, true, false);
+        (site.called_ns, site.was_called) = (now, true);
         Some(Call::new(
             id,
-            &site.key,
+            &site.name,
             (&self.site, &known),
             &said,
             &limits,
         ))
+    }
+}
+
+/// What is wanted ahead, after the demand since the last call: of a key that was called before, and has a place for it.
+fn want<R>(site: &mut Site<R>, place: Option<&Slot>, held: Held, now: u64) -> u32 {
+    let demand = std::mem::take(&mut site.demand);
+    site.rate
+        .observe(demand, now.saturating_sub(site.called_ns));
+    match place {
+        Some(_) if site.was_called => terms::want(&site.rate, held.all, demand),
+        Some(_) | None => 0,
     }
 }
 
@@ -195,28 +211,27 @@ fn remember<R>(
     limits: &Limits,
     said: &mut Terms,
     now: u64,
-) -> Box<str> {
-    const MS: u64 = 1_000_000;
-    let Some(slot) = slot.filter(|_| *site.epoch != *UNKNOWN && !said.reset) else {
-        return UNKNOWN.into();
+) -> Epoch {
+    let Some(slot) = slot.filter(|_| site.epoch.is_known() && said.reset.is_none()) else {
+        return Epoch::Unknown;
     };
     let told = slot.told();
     said.told = told.level;
     // Longer than it takes to fill a bucket says no more.
-    let full_ms = u64::from(limits.capacity) * super::TOKEN_UNITS / u64::from(limits.rpm) + 1;
+    let full_ms = u64::from(limits.capacity) * TOKEN_UNITS / u64::from(limits.rpm) + 1;
     said.age_ms = (now.saturating_sub(told.at_ns) / MS).min(full_ms);
     said.left_ms = slot.blocked_until().saturating_sub(now).div_ceil(MS);
     site.epoch.clone()
 }
 
 /// Those who wait for the same cost, first come first.
-fn batch<R>(site: &mut Site<R>) -> Vec<Waiter<R>> {
-    let Some(cost) = site.waiting.front().map(|waiter| waiter.cost) else {
+fn batch<R>(busy: &mut Busy<R>) -> Vec<Waiter<R>> {
+    let Some(cost) = busy.waiting.front().map(|waiter| waiter.cost) else {
         return Vec::new();
     };
-    let same = site.waiting.iter().take_while(|waiter| waiter.cost == cost);
+    let same = busy.waiting.iter().take_while(|waiter| waiter.cost == cost);
     let count = same.count();
-    site.waiting.drain(..count).collect()
+    busy.waiting.drain(..count).collect()
 }
 
 fn sum<R>(waiters: &[Waiter<R>]) -> u32 {

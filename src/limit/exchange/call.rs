@@ -2,13 +2,16 @@
 //! Invariant: a reply that cannot be read is no reply; nothing is guessed from half of one.
 use std::fmt::Write as _;
 
-use super::TOKEN_UNITS;
-use crate::limit::key::Hash;
-use crate::limit::limits::Limits;
+use super::epoch::Epoch;
+use super::reset::Wish;
+use crate::limit::key::{Hash, Name};
+use crate::limit::limits::{Limits, TOKEN_UNITS};
 
 /// The script that decides in the store.
 pub const SCRIPT: &str = include_str!("../lease.lua");
 
+/// Arguments of a call.
+const ARGUMENTS: usize = 21;
 /// Values of a reply.
 const REPLY_FIELDS: usize = 14;
 
@@ -43,14 +46,18 @@ pub(super) struct Terms {
     pub(super) told: u64,
     pub(super) age_ms: u64,
     pub(super) left_ms: u64,
-    pub(super) reset: bool,
+    pub(super) reset: Option<Wish>,
+    /// The time of the last reset of all keys, in the store's ms; 0 = none.
+    pub(super) all_ms: u64,
+    /// How long a grant lasts that is for waiting requests alone.
+    pub(super) brief_ms: u64,
 }
 
 impl Call {
     pub(super) fn new(
         id: CallId,
-        key: &str,
-        (site, known): (&str, &str),
+        name: &Name,
+        (site, known): (&str, &Epoch),
         terms: &Terms,
         limits: &Limits,
     ) -> Self {
@@ -72,16 +79,20 @@ impl Call {
             u64::from(limits.burst),
             TOKEN_UNITS,
             block_ms,
-            u64::from(terms.reset),
         ] {
             // Writing to a string does not fail.
             let _ = write!(numbers, "{number} ");
         }
-        let mut arguments = vec![site.to_owned(), id.seq.to_string(), known.to_owned()];
+        let mut arguments = Vec::with_capacity(ARGUMENTS);
+        arguments.extend([site.to_owned(), id.seq.to_string(), known.to_string()]);
         arguments.extend(numbers.split_ascii_whitespace().map(str::to_owned));
+        let reset = terms.reset.map(|wish| wish.written(limits));
+        arguments.push(reset.unwrap_or_else(|| "0".to_owned()));
+        arguments.push(terms.all_ms.to_string());
+        arguments.push(terms.brief_ms.to_string());
         Self {
             id,
-            key: key.into(),
+            key: name.store_name(),
             arguments,
         }
     }
@@ -98,6 +109,8 @@ pub enum Status {
     Repeated,
     /// Too few tokens here, but others may hold some: no block yet.
     Short,
+    /// A reset came too late, or too soon after another one. Nothing was changed.
+    NotReset,
 }
 
 /// What the script said. Times in ms, `level` in 1/60000 token.
@@ -111,7 +124,7 @@ pub struct Reply {
     pub(super) out: u32,
     pub(super) soon_ms: u64,
     pub(super) block_ms: u64,
-    pub(super) epoch: Box<str>,
+    pub(super) epoch: Epoch,
     pub(super) limits: Limits,
 }
 
@@ -128,6 +141,7 @@ impl Reply {
             1 => Status::Blocked,
             2 => Status::Repeated,
             3 => Status::Short,
+            4 => Status::NotReset,
             _ => return None,
         };
         // W is the same everywhere: it is not a setting.
@@ -141,7 +155,7 @@ impl Reply {
             out: small(5)?,
             soon_ms: number(6)?,
             block_ms: number(7)?,
-            epoch: epoch.into(),
+            epoch: Epoch::read(epoch),
             limits: Limits::new(small(9)?, small(10)?, number(12)?, number(8)?),
         })
     }

@@ -13,30 +13,39 @@
 //! The owner calls `ask` and its kin, sends what `calls` gives, feeds back `reply` or `put_away`, and hands out `answers`.
 mod build;
 mod call;
+mod epoch;
 mod outage;
+mod reset;
 mod settle;
 mod share;
 mod site;
+mod sites;
 mod terms;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
 use ahash::RandomState;
 
 pub use call::{Call, CallId, Reply, SCRIPT, Status};
+pub use reset::{Reset, Wish};
 pub use share::OnOutage;
 
 use self::site::{Site, Waiter};
+use self::sites::Sites;
 use super::key::{Hash, Key};
 use super::limits::seconds;
 use super::node::Node;
-use super::slot::{Slot, TOKEN_UNITS, Take};
+use super::slot::{Slot, Take};
 
 /// Requests that may wait for the store at once; more are treated as if it were away.
 pub const WAITING_MAX: usize = 65_536;
+
+/// A block that is asked about, or cannot be while the store is away, is believed this long by workers, so that they refuse by
+/// themselves.
+const CACHED_NS: u64 = 250_000_000;
 
 /// A busy key's pool runs low: more should be fetched ahead of need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +59,12 @@ pub struct Verdict(pub(super) Told);
 pub(super) enum Told {
     /// Its tokens are taken; so many are left.
     Granted(u32),
+    /// It passes, and there is nothing to be told: nothing is charged.
+    Admitted,
     /// Seconds to wait.
     Refused(u32),
+    /// To who asked for a reset.
+    Reset(Reset),
 }
 
 impl Verdict {
@@ -59,24 +72,45 @@ impl Verdict {
     #[must_use]
     pub fn unasked(policy: OnOutage) -> Self {
         Self(match policy {
-            OnOutage::Open => Told::Granted(0),
+            OnOutage::Open => Told::Admitted,
             OnOutage::Share | OnOutage::Closed => Told::Refused(1),
         })
     }
 
-    pub(super) fn judged(self) -> Result<u32, u32> {
+    /// What became of a reset, as whoever asked for it is told.
+    #[must_use]
+    pub fn of_reset(reset: Reset) -> Self {
+        Self(Told::Reset(reset))
+    }
+
+    /// Tokens left (None: that is not told), or the seconds to wait.
+    pub(super) fn judged(self) -> Result<Option<u32>, u32> {
         match self.0 {
-            Told::Granted(tokens) => Ok(tokens),
+            Told::Granted(tokens) => Ok(Some(tokens)),
+            Told::Admitted => Ok(None),
             Told::Refused(seconds) => Err(seconds),
+            Told::Reset(_) => Err(1),
         }
     }
 
     /// Tokens left, if it was granted; for those who only asked, the level.
     #[must_use]
     pub fn tokens(self) -> Option<u32> {
+        self.judged().ok().flatten()
+    }
+
+    /// Seconds to wait, if it was refused.
+    #[must_use]
+    pub fn seconds(self) -> Option<u32> {
+        self.judged().err()
+    }
+
+    /// What became of a reset.
+    #[must_use]
+    pub fn reset(self) -> Option<Reset> {
         match self.0 {
-            Told::Granted(tokens) => Some(tokens),
-            Told::Refused(_) => None,
+            Told::Reset(reset) => Some(reset),
+            Told::Granted(_) | Told::Admitted | Told::Refused(_) => None,
         }
     }
 }
@@ -130,44 +164,63 @@ pub struct Exchange<R> {
     site: Box<str>,
     policy: OnOutage,
     seq: u64,
-    sites: HashMap<Hash, Site<R>, RandomState>,
+    sites: Sites<R>,
     /// Somebody waits for these: they go first.
     ready: VecDeque<Hash>,
     /// To be fetched, closed, reported or paid.
     later: VecDeque<Hash>,
-    /// Calls under way.
-    flying: usize,
+    /// Keys with a call under way.
+    flying: HashSet<Hash, RandomState>,
+    /// Keys of which something was admitted without a lease, and perhaps some that have been paid since.
+    strained: HashSet<Hash, RandomState>,
     due: BTreeSet<(u64, Hash)>,
     waiting: usize,
     answers: Vec<(R, Verdict)>,
     away: bool,
     nodes: u32,
     rtt_ns: u64,
+    /// How long a request waits for its call to be sent, and that call for its reply.
+    timeout_ns: u64,
+    /// The time of the last reset of all keys, in the store's ms; 0: none is known.
+    all_ms: u64,
     traffic: Traffic,
 }
+
+/// A call's time unless the operator says otherwise (`REDIS_TIMEOUT`).
+const TIMEOUT_NS: u64 = 50_000_000;
 
 impl<R> Exchange<R> {
     /// An exchange that has not reached its store yet. `site` names this run of this node and nothing else in the fleet; until the
     /// store says otherwise, `nodes` share each limit.
     #[must_use]
     pub fn new(node: Arc<Node>, site: &str, policy: OnOutage, nodes: u32) -> Self {
-        Self {
+        let exchange = Self {
+            sites: Sites::new(Arc::clone(&node)),
             node,
             site: site.into(),
             policy,
             seq: 0,
-            sites: HashMap::default(),
             ready: VecDeque::new(),
             later: VecDeque::new(),
-            flying: 0,
+            flying: HashSet::default(),
+            strained: HashSet::default(),
             due: BTreeSet::new(),
             waiting: 0,
             answers: Vec::new(),
             away: true,
             nodes: nodes.max(1),
             rtt_ns: 500_000,
+            timeout_ns: TIMEOUT_NS,
+            all_ms: 0,
             traffic: Traffic::default(),
-        }
+        };
+        exchange.tell_part();
+        exchange
+    }
+
+    /// How long a call may take before the store counts as away.
+    pub fn put_timeout(&mut self, timeout_ns: u64) {
+        self.timeout_ns = timeout_ns;
     }
 
     /// A request needs `cost` tokens of a key; the answer goes to `reply`, if there is one.
@@ -177,9 +230,9 @@ impl<R> Exchange<R> {
         let Some(verdict) = self.judge_here(key, hash, cost, now) else {
             self.traffic.waited += 1;
             self.waiting += 1;
-            if let Some(site) = self.sites.get_mut(&hash) {
+            if let Some(site) = self.sites.record_mut(hash) {
                 let asked_ns = now;
-                site.waiting.push_back(Waiter {
+                site.begun().waiting.push_back(Waiter {
                     cost,
                     asked_ns,
                     reply,
@@ -199,8 +252,7 @@ impl<R> Exchange<R> {
 
     /// The store has yet to be told something of the key that nobody waits for.
     fn owes(&self, hash: Hash) -> bool {
-        let site = self.sites.get(&hash);
-        site.is_some_and(|site| site.owed > 0 || site.reset)
+        self.sites.record(hash).is_some_and(|site| site.owed() > 0)
     }
 
     /// What can be said without a call.
@@ -208,14 +260,18 @@ impl<R> Exchange<R> {
         self.enter(key, hash, now);
         let limits = self.node.limits();
         let node = Arc::clone(&self.node);
-        let site = self.sites.get_mut(&hash)?;
+        let site = self.sites.record_mut(hash)?;
         if let Some(slot) = slot_of(&node, site) {
             let blocked = slot.blocked_until();
-            if blocked > now {
+            // Long after it was told a block is asked about, by one call for all who come meanwhile.
+            let is_doubtful = !self.away && site.may_recheck(slot, now);
+            if blocked > now && !is_doubtful {
+                slot.deny(blocked.min(now + CACHED_NS));
                 return Some(Verdict(Told::Refused(seconds(blocked - now))));
             }
             // Tokens may have come since the worker looked.
-            if let Some(id) = slot.id()
+            if blocked <= now
+                && let Some(id) = slot.id()
                 && let (Take::Taken { word, .. }, _) = slot.take_leased(id, cost, |_, _| 0, now)
             {
                 let tokens = slot.tokens_leased(word.tokens(), &limits, now);
@@ -237,7 +293,7 @@ impl<R> Exchange<R> {
     /// A worker saw the pool run low. While calls are paced nothing is fetched ahead: there is too little to be had, and whoever asks
     /// next makes a call when its time has come.
     pub fn fetch(&mut self, hint: Hint, now: u64) {
-        let site = self.sites.get(&hint.0);
+        let site = self.sites.record(hint.0);
         let paced = site.and_then(|site| site.paced_until(now)).is_some();
         if !self.away && !paced {
             self.mark_later(hint.0);
@@ -250,47 +306,11 @@ impl<R> Exchange<R> {
         self.enter(key, hash, now);
         if self.away {
             let told = self.tokens_known(hash, now);
-            self.answers.push((reply, Verdict(Told::Granted(told))));
+            self.answers.push((reply, told));
             self.forget_slotless(hash);
-        } else if let Some(site) = self.sites.get_mut(&hash) {
-            site.watchers.push(reply);
+        } else if let Some(site) = self.sites.record_mut(hash) {
+            site.begun().watchers.push(reply);
             self.mark_ready(hash);
-        }
-    }
-
-    /// Fills the key's bucket and lifts its block: here at once, in the store by a call; `reply` is told when that has been made.
-    pub fn reset(&mut self, key: &Key, reply: R, now: u64) {
-        let (_, hash) = self.node.hasher.key(key);
-        self.enter(key, hash, now);
-        self.forget_refusals(hash);
-        if let Some(site) = self.sites.get_mut(&hash) {
-            site.reset = true;
-            site.owed = 0;
-            site.share = None;
-        }
-        self.watch(key, reply, now);
-    }
-
-    /// Another node has reset a key (None: every key): what this one remembers of it holds no longer.
-    pub fn reset_elsewhere(&mut self, key: Option<&str>) {
-        let hashes: Vec<Hash> = match key {
-            Some(key) => self.hash_of(key).into_iter().collect(),
-            None => self.sites.keys().copied().collect(),
-        };
-        for hash in hashes {
-            self.forget_refusals(hash);
-        }
-    }
-
-    /// Fills every bucket that this node knows, here at once and in the store when it can be reached.
-    pub fn reset_known(&mut self) {
-        let hashes: Vec<Hash> = self.sites.keys().copied().collect();
-        for hash in hashes {
-            self.forget_refusals(hash);
-            if let Some(site) = self.sites.get_mut(&hash) {
-                (site.reset, site.owed, site.share) = (true, 0, None);
-            }
-            self.mark_later(hash);
         }
     }
 
@@ -330,53 +350,39 @@ impl<R> Exchange<R> {
 
     fn hash_of(&self, key: &str) -> Option<Hash> {
         let (_, hash) = self.node.hasher.key(&Key::of_store_name(key)?);
-        self.sites.contains_key(&hash).then_some(hash)
+        self.sites.contains(hash).then_some(hash)
     }
 
     fn enter(&mut self, key: &Key, hash: Hash, now: u64) {
-        if self.sites.contains_key(&hash) {
+        if self.sites.contains(hash) {
             return;
         }
         let (sites, node) = (&self.sites, &self.node);
-        let spare = |owner: Hash| {
-            let idle = sites.get(&owner).is_none_or(Site::is_idle);
-            let slot = sites.get(&owner).and_then(|site| slot_of(node, site));
-            idle && slot.is_none_or(|slot| slot.held(now).all == 0)
+        let spare = |at: u32, slot: &Slot| {
+            sites.at(at).is_none_or(Site::is_idle) && slot.held(now).all == 0
         };
         let mut gone = None;
         let place = node
             .table
             .enter_leased(hash, now, spare, |owner| gone = Some(owner));
-        if let Some(site) = gone.and_then(|owner| self.sites.remove(&owner))
-            && let (Some(due), Some(owner)) = (site.due_ns, gone)
+        let site = Site::new(key, place.map(|place| place.slot), now);
+        if let Some(site) = self.sites.insert(hash, site)
+            && let Some(owner) = gone
         {
-            self.due.remove(&(due, owner));
+            self.due.remove(&(site.due_ns, owner));
+            self.strained.remove(&owner);
         }
-        let site = Site::new(key.store_name(), place.map(|place| place.slot), now);
-        self.sites.insert(hash, site);
     }
 
     fn forget_slotless(&mut self, hash: Hash) {
-        let slotless = |site: &Site<R>| site.slot.is_none() && site.is_idle();
-        if self.sites.get(&hash).is_some_and(slotless) {
-            self.sites.remove(&hash);
-        }
-    }
-
-    fn forget_refusals(&mut self, hash: Hash) {
-        let node = Arc::clone(&self.node);
-        if let Some(site) = self.sites.get_mut(&hash) {
-            site.epoch = site::UNKNOWN.into();
-            site.refused_ns = None;
-            if let Some(slot) = slot_of(&node, site) {
-                slot.block(0);
-                slot.deny(0);
-            }
+        let slotless = |site: &Site<R>| site.slot().is_none() && site.is_idle();
+        if self.sites.record(hash).is_some_and(slotless) {
+            self.sites.remove_slotless(hash);
         }
     }
 
     fn mark_ready(&mut self, hash: Hash) {
-        if let Some(site) = self.sites.get_mut(&hash)
+        if let Some(site) = self.sites.record_mut(hash)
             && !site.is_ready
         {
             site.is_ready = true;
@@ -385,7 +391,7 @@ impl<R> Exchange<R> {
     }
 
     fn mark_later(&mut self, hash: Hash) {
-        if let Some(site) = self.sites.get_mut(&hash)
+        if let Some(site) = self.sites.record_mut(hash)
             && !site.is_ready
             && !site.is_later
         {
@@ -396,20 +402,21 @@ impl<R> Exchange<R> {
 
     /// Sets the site's timer anew.
     fn schedule(&mut self, hash: Hash, now: u64) {
-        let Some(site) = self.sites.get_mut(&hash) else {
+        let Some(site) = self.sites.record_mut(hash) else {
             return;
         };
-        if let Some(due) = site.due_ns.take() {
-            self.due.remove(&(due, hash));
+        if site.due_ns > 0 {
+            self.due.remove(&(site.due_ns, hash));
         }
         let due = slot_of(&self.node, site).and_then(|slot| site.next_due(slot, now, self.rtt_ns));
-        if let Some(due) = due {
-            site.due_ns = Some(due);
-            self.due.insert((due, hash));
+        site.due_ns = due.unwrap_or(0);
+        if site.due_ns > 0 {
+            self.due.insert((site.due_ns, hash));
         }
+        site.tidy();
     }
 }
 
 fn slot_of<'a, R>(node: &'a Node, site: &Site<R>) -> Option<&'a Slot> {
-    node.table.slot_at(site.slot?)
+    node.table.slot_at(site.slot()?)
 }

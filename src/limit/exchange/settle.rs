@@ -3,54 +3,99 @@
 use std::sync::Arc;
 
 use super::call::{CallId, Reply, Status};
+use super::epoch::Epoch;
+use super::reset::Reset;
 use super::site::Flight;
 use super::{Exchange, Told, Verdict, slot_of, terms};
 use crate::limit::key::Hash;
-use crate::limit::limits::seconds;
-use crate::limit::slot::{Slot, TOKEN_UNITS, Take, Told as Level};
+use crate::limit::limits::{TOKEN_UNITS, seconds};
+use crate::limit::slot::{Slot, Take, Told as Level};
 
 const MS: u64 = 1_000_000;
 
 impl<R> Exchange<R> {
     /// The reply to a call. One that comes late, or twice, is ignored.
     pub fn reply(&mut self, id: CallId, reply: &Reply, now: u64) {
-        let Some(site) = self.sites.get_mut(&id.hash) else {
+        let Some(site) = self.sites.record_mut(id.hash) else {
             return;
         };
-        let Some(flight) = site.flight.take_if(|flight| flight.seq == id.seq) else {
+        let flight = site.busy_mut().and_then(|busy| {
+            let awaited = |flight: &mut Flight<R>| flight.seq == id.seq;
+            busy.flight.take_if(awaited)
+        });
+        let Some(mut flight) = flight else {
             return;
         };
-        self.flying = self.flying.saturating_sub(1);
+        self.flying.remove(&id.hash);
         let rtt = now.saturating_sub(flight.sent_ns);
         self.rtt_ns = (self.rtt_ns * 7 + rtt) / 8;
         self.node.adopt(reply.limits);
-        if reply.status == Status::Repeated {
-            // The call ran before and its answer is lost; what it gave back is not given back again.
-            self.traffic.repeated += 1;
-            for waiter in flight.waiters.into_iter().rev() {
-                site.waiting.push_front(waiter);
-            }
-            site.watchers.extend(flight.watchers);
-            self.mark_ready(id.hash);
+        // The call ran before and its answer is lost; what it gave back is not given back again. Or it speaks of a block that was lifted
+        // since. Or a reset came too late. Each time somebody else is to be asked again; what the store did counts as lost.
+        let is_outdated = flight.is_stale && reply.status == Status::Blocked;
+        if is_outdated || matches!(reply.status, Status::Repeated | Status::NotReset) {
+            self.traffic.repeated += u64::from(reply.status == Status::Repeated);
+            self.ask_again(id.hash, flight, reply, now);
             return;
         }
         self.traffic.short += u64::from(reply.status == Status::Short);
         self.traffic.granted += u64::from(reply.grant);
         self.traffic.returned += u64::from(flight.ret);
-        site.owed = site.owed.saturating_sub(flight.owed);
-        site.epoch = reply.epoch.clone();
-        // Of a time when the store could not be asked soon enough: what it has said now is newer, and a share that went on filling
-        // beside the store's bucket would be a second one.
-        site.share = None;
+        if let Some((_, place)) = flight.reset.take() {
+            site.forget_refusals();
+            self.answers.push((place, Verdict::of_reset(Reset::Done)));
+        }
+        site.epoch = match flight.is_stale {
+            true => Epoch::Unknown,
+            false => reply.epoch.clone(),
+        };
+        if let Some(outage) = site.outage_mut() {
+            outage.owed = outage.owed.saturating_sub(flight.owed);
+            // Of a time when the store could not be asked soon enough: what it has said now is newer, and a share that went on filling
+            // beside the store's bucket would be a second one.
+            outage.share = None;
+        }
         self.waiting -= flight.waiters.len();
         self.apply(id.hash, flight, reply, now);
         self.follow_up(id.hash, now);
     }
 
+    /// Whoever waited for a call that said nothing goes back to the queue, but for a reset that must not be made any more.
+    fn ask_again(&mut self, hash: Hash, flight: Flight<R>, reply: &Reply, now: u64) {
+        let Some(site) = self.sites.record_mut(hash) else {
+            return;
+        };
+        let busy = site.begun();
+        for waiter in flight.waiters.into_iter().rev() {
+            busy.waiting.push_front(waiter);
+        }
+        busy.watchers.extend(flight.watchers);
+        if let Some((wish, place)) = flight.reset {
+            match reply.status {
+                Status::NotReset => {
+                    let refused = match reply.soon_ms {
+                        0 => Reset::TooLate,
+                        ms => Reset::TooSoon(ms),
+                    };
+                    self.answers.push((place, Verdict::of_reset(refused)));
+                }
+                Status::Judged | Status::Blocked | Status::Repeated | Status::Short => {
+                    busy.resets.push_front((wish, place));
+                }
+            }
+        }
+        if site.waits() {
+            self.mark_ready(hash);
+        } else {
+            self.schedule(hash, now);
+            self.forget_slotless(hash);
+        }
+    }
+
     /// Moves what was granted to those who wait and to the slot.
     fn apply(&mut self, hash: Hash, flight: Flight<R>, reply: &Reply, now: u64) {
         let node = Arc::clone(&self.node);
-        let Some(site) = self.sites.get_mut(&hash) else {
+        let Some(site) = self.sites.record_mut(hash) else {
             return;
         };
         let slot = slot_of(&node, site);
@@ -120,24 +165,26 @@ impl<R> Exchange<R> {
     fn follow_up(&mut self, hash: Hash, now: u64) {
         let node = Arc::clone(&self.node);
         let limits = node.limits();
-        let Some(site) = self.sites.get_mut(&hash) else {
+        let Some(site) = self.sites.record_mut(hash) else {
             return;
         };
         let slot = slot_of(&node, site);
-        while let Some(cost) = site.waiting.front().map(|waiter| waiter.cost) {
+        while let Some(busy) = site.busy_mut()
+            && let Some(cost) = busy.waiting.front().map(|waiter| waiter.cost)
+        {
             let verdict = slot.and_then(|slot| serve(slot, cost, &limits, now));
             let verdict = verdict.or_else(|| {
                 let wait = site.refuse_paced(slot?, cost, &limits, now)?;
                 Some(Told::Refused(wait))
             });
             let Some(verdict) = verdict else { break };
-            let place = site.waiting.pop_front().and_then(|waiter| waiter.reply);
+            let first = site.busy_mut().and_then(|busy| busy.waiting.pop_front());
+            let place = first.and_then(|waiter| waiter.reply);
             self.waiting -= 1;
             self.answers
                 .extend(place.map(|place| (place, Verdict(verdict))));
         }
-        let again = !site.waiting.is_empty() || !site.watchers.is_empty() || site.reset;
-        if again {
+        if site.waits() {
             self.mark_ready(hash);
         }
         self.schedule(hash, now);

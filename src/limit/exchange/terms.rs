@@ -11,8 +11,8 @@ const AHEAD: u64 = 256;
 /// Longer leases lengthen what a crash costs; leases of 5 s cost 2.3 times the calls at 100/min.
 const TAU_MS_MAX: u64 = 20_000;
 const TAU_MS_MIN: u64 = 1_000;
-/// Twice the call timeout: a grant for those who wait is surely spent or dropped by then.
-pub(super) const TAU_MS_NOTHING: u64 = 100;
+/// The least that a grant for those who wait lasts; otherwise twice a call's timeout: by then it is surely spent or dropped.
+pub(super) const BRIEF_MS_MIN: u64 = 100;
 /// The end of a lease on this node, before its end in the store: clock rates over 20 s.
 pub(super) const MARGIN_NS: u64 = 20_000_000;
 /// Before its end a lease is closed and its rest given back.
@@ -22,11 +22,11 @@ pub(super) const DENY_NS_MAX: u64 = 5 * SECOND_NS;
 /// A refusal is followed by this much time of paced calls.
 pub(super) const PACED_NS: u64 = SECOND_NS;
 
-/// A key's demand, in thousandths of a token per second.
+/// A key's demand, in thousandths of a token per second; at most some four million tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Rate {
-    last: u64,
-    before: u64,
+    last: u32,
+    before: u32,
     calls: bool,
 }
 
@@ -35,15 +35,14 @@ impl Rate {
     pub(super) fn observe(&mut self, demand: u32, elapsed_ns: u64) {
         let elapsed = elapsed_ns.max(ELAPSED_NS_MIN);
         let rate = u128::from(demand) * u128::from(SECOND_NS * MILLI) / u128::from(elapsed);
-        let rate = u64::try_from(rate)
-            .unwrap_or(u64::MAX >> 1)
-            .min(u64::MAX >> 1);
+        let rate = u32::try_from(rate).unwrap_or(u32::MAX);
         if self.calls {
             self.before = self.last;
             self.last = rate;
         } else {
             // Of a key that has just come, a single moment says little.
-            self.last = rate.min(u64::from(demand) * MILLI);
+            let once = u64::from(demand) * MILLI;
+            self.last = rate.min(u32::try_from(once).unwrap_or(u32::MAX));
             self.before = self.last;
             self.calls = true;
         }
@@ -51,7 +50,7 @@ impl Rate {
 
     /// The average of the last two.
     pub(super) fn milli(&self) -> u64 {
-        (self.last + self.before) / 2
+        u64::midpoint(u64::from(self.last), u64::from(self.before))
     }
 
     /// Tokens in `ns` at this rate.
@@ -72,11 +71,11 @@ pub(super) fn want(rate: &Rate, held: u32, demand: u32) -> u32 {
     u32::try_from(want).unwrap_or(u32::MAX)
 }
 
-/// How long the lease shall last, in ms: twice as long as what is held and wanted serves.
-pub(super) fn tau_ms(rate: &Rate, want: u32, held: u32) -> u64 {
+/// How long the lease shall last, in ms: twice as long as what is held and wanted serves; `brief_ms` for nothing.
+pub(super) fn tau_ms(rate: &Rate, want: u32, held: u32, brief_ms: u64) -> u64 {
     let tokens = u64::from(want) + u64::from(held);
     if tokens == 0 {
-        return TAU_MS_NOTHING;
+        return brief_ms;
     }
     let ms = (2 * tokens * MILLI)
         .saturating_mul(1_000)
@@ -113,7 +112,7 @@ pub(super) fn close_at(ends_ns: u64, rtt_ns: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn rate(milli: u64) -> Rate {
+    fn rate(milli: u32) -> Rate {
         Rate {
             last: milli,
             before: milli,
@@ -131,7 +130,7 @@ mod tests {
         seen.observe(100, SECOND_NS);
         assert_eq!(seen.milli(), 100_000);
         seen.observe(u32::MAX, 0);
-        assert!(seen.milli() > 1 << 40);
+        assert!(seen.milli() > 1 << 30);
     }
 
     #[test]
@@ -150,7 +149,7 @@ mod tests {
             let rate = rate(milli);
             let found = want(&rate, held, demand);
             assert_eq!(
-                (found, tau_ms(&rate, found, held)),
+                (found, tau_ms(&rate, found, held, 100)),
                 (wanted, tau),
                 "{milli}"
             );

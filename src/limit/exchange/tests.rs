@@ -8,6 +8,10 @@
 )]
 use std::net::IpAddr;
 
+mod away;
+
+use std::collections::HashMap;
+
 use super::*;
 use crate::limit::{Core, IpKey, OrgKey, Outcome, Settings};
 
@@ -47,8 +51,18 @@ fn granted(grant: i64, kept: i64) -> Reply {
     Reply::read(&numbers, "epoch").unwrap()
 }
 
+/// ARGV 19.
 fn is_reset(call: &Call) -> bool {
-    call.arguments.last().is_some_and(|reset| reset == "1")
+    call.arguments[18] != "0"
+}
+
+/// As `granted`, with another status and another time in `soon`.
+fn said(status: i64, soon_ms: i64, block_ms: i64) -> Reply {
+    let rpm = i64::from(SETTINGS.rpm);
+    let numbers = [
+        status, 0, 0, 100, 0, 0, soon_ms, block_ms, 1, rpm, 0, 60_000, 0,
+    ];
+    Reply::read(&numbers, "5-1").unwrap()
 }
 
 #[test]
@@ -127,28 +141,127 @@ fn as_many_wait_as_may_and_no_more() {
 }
 
 #[test]
-fn a_reset_whose_call_is_lost_is_made_again_and_one_of_an_outage_later() {
+fn a_reset_is_made_while_the_store_answers_or_not_at_all() {
     let mut exchange = exchange(OnOutage::Share, 100);
-    exchange.reset(&org(1), 7, MS);
-    assert!(is_reset(&exchange.calls(MS, 512)[0]));
+    let wish = Wish {
+        until_ms: 77,
+        gap_ms: 5,
+    };
+    exchange.reset(&org(1), wish, 7, MS);
+    exchange.reset(&org(1), Wish::default(), 8, MS);
+    let call = exchange.calls(MS, 512).remove(0);
+    assert_eq!(call.arguments[18], "0:77:5");
+    assert_eq!((&*call.arguments[2], &*call.arguments[5]), ("0", "0"));
+    // One call each: the first is not what the second asked for.
+    exchange.reply(call.id, &said(4, 4_000, 0), 2 * MS);
+    let answers = exchange.answers();
+    assert_eq!(answers.len(), 1);
+    assert_eq!(answers[0].1.reset(), Some(Reset::TooSoon(4_000)));
+    let call = exchange.calls(2 * MS, 512).remove(0);
+    assert_eq!(call.arguments[18], "0:0:0");
+    exchange.reply(call.id, &granted(0, 0), 3 * MS);
+    assert_eq!(exchange.answers(), [(8, Verdict::of_reset(Reset::Done))]);
+    // Under way when the store goes away, queued then, and asked for afterwards.
+    exchange.reset(&org(1), wish, 1, 4 * MS);
+    exchange.reset(&org(1), wish, 2, 4 * MS);
+    assert_eq!(exchange.calls(4 * MS, 512).len(), 1);
     exchange.put_away(1, 60 * MS);
-    assert_eq!(
-        exchange.answers().len(),
-        1,
-        "whoever asked is not left waiting"
-    );
-    exchange.reset(&org(2), 8, 70 * MS);
-    exchange.ask(&org(3), 1, Some(9), 70 * MS);
-    exchange.reset_known();
+    exchange.reset(&org(1), wish, 3, 61 * MS);
+    let told: HashMap<u32, Option<Reset>> = exchange
+        .answers()
+        .into_iter()
+        .map(|(place, verdict)| (place, verdict.reset()))
+        .collect();
+    assert_eq!(told[&1], Some(Reset::Unanswered));
+    assert_eq!(told[&2], Some(Reset::Away));
+    assert_eq!(told[&3], Some(Reset::Away));
     exchange.put_back();
-    let calls = exchange.calls(80 * MS, 512);
-    assert_eq!(calls.len(), 3);
-    for call in calls {
-        assert!(is_reset(&call), "{call:?}");
-        assert_eq!((&*call.arguments[2], &*call.arguments[5]), ("0", "0"));
-        exchange.reply(call.id, &granted(0, 0), 81 * MS);
+    assert!(
+        exchange.calls(80 * MS, 512).is_empty(),
+        "nothing comes after"
+    );
+}
+
+#[test]
+fn a_reset_that_came_too_late_lets_those_who_waited_with_it_ask_again() {
+    let mut exchange = exchange(OnOutage::Closed, 100);
+    exchange.ask(&org(1), 1, Some(1), MS);
+    exchange.reset(&org(1), Wish::default(), 2, MS);
+    let call = exchange.calls(MS, 512).remove(0);
+    exchange.reply(call.id, &said(4, 0, 0), 2 * MS);
+    assert_eq!(exchange.answers(), [(2, Verdict::of_reset(Reset::TooLate))]);
+    let call = exchange.calls(2 * MS, 512).remove(0);
+    assert!(!is_reset(&call));
+    exchange.reply(call.id, &granted(1, 0), 3 * MS);
+    assert_eq!(exchange.answers()[0].0, 1);
+}
+
+#[test]
+fn a_reset_elsewhere_outranks_the_reply_to_a_call_that_was_under_way() {
+    for all in [false, true] {
+        let mut exchange = exchange(OnOutage::Closed, 100);
+        exchange.ask(&org(1), 1, Some(1), MS);
+        let call = exchange.calls(MS, 512).remove(0);
+        if all {
+            assert!(exchange.put_all_reset(1_000));
+            assert!(!exchange.put_all_reset(999), "known");
+        } else {
+            exchange.reset_elsewhere(&org(1).store_name());
+        }
+        // Blocked, it says; that was before.
+        exchange.reply(call.id, &said(1, 600_000, 600_000), 2 * MS);
+        assert!(exchange.answers().is_empty());
+        let call = exchange.calls(2 * MS, 512).remove(0);
+        assert_eq!(call.arguments[2], "0", "nothing is declared");
+        assert_eq!(call.arguments[19], if all { "1000" } else { "0" });
+        exchange.reply(call.id, &granted(1, 0), 3 * MS);
+        assert!(exchange.answers()[0].1.tokens().is_some());
     }
-    assert!(exchange.calls(82 * MS, 512).is_empty(), "and only once");
+}
+
+#[test]
+fn no_request_is_refused_by_a_block_that_was_told_five_seconds_ago() {
+    for policy in [OnOutage::Closed, OnOutage::Share] {
+        let mut exchange = exchange(policy, 100);
+        let mut core = Core::new(Arc::clone(&exchange.node), 0);
+        exchange.ask(&org(1), 1, Some(1), MS);
+        let call = exchange.calls(MS, 512).remove(0);
+        exchange.reply(call.id, &said(1, 600_000, 600_000), 2 * MS);
+        let _ = exchange.answers();
+        // True: it asks; false: it is refused at once.
+        let mut asks = |exchange: &mut Exchange<u32>, now: u64| {
+            let outcome = core.request(Some(OrgKey::new("1")), None, 1, &|| now);
+            let Ok(Outcome::Ask(claim)) = outcome else {
+                assert!(outcome.is_err(), "blocked");
+                return false;
+            };
+            exchange.ask(&claim.organization().unwrap(), 1, Some(2), now);
+            true
+        };
+        assert!(!asks(&mut exchange, 3_900 * MS));
+        // The control thread asks by itself, as long as there is demand.
+        let call = exchange.calls(4_003 * MS, 512).remove(0);
+        exchange.reply(call.id, &said(1, 596_000, 596_000), 4_004 * MS);
+        assert!(!asks(&mut exchange, 8_000 * MS));
+        exchange.put_away(1, 8_000 * MS);
+        // The store is away: a known block is kept, and a core is told so now and then.
+        assert!(asks(&mut exchange, 9_000 * MS));
+        assert_eq!(exchange.answers()[0].1.seconds(), Some(592));
+        assert!(!asks(&mut exchange, 9_249 * MS));
+        assert!(asks(&mut exchange, 9_251 * MS));
+        let _ = exchange.answers();
+        exchange.put_back();
+        // It has asked for nothing for long: the first request waits for a call, those beside it are refused meanwhile.
+        assert!(asks(&mut exchange, 20_000 * MS));
+        let call = exchange.calls(20_000 * MS, 512).remove(0);
+        assert!(asks(&mut exchange, 20_001 * MS));
+        assert!(!asks(&mut exchange, 20_002 * MS));
+        exchange.reply(call.id, &granted(1, 0), 20_003 * MS);
+        let answers = exchange.answers();
+        assert_eq!(answers.len(), 2);
+        assert_eq!(answers[0].1.seconds(), Some(581));
+        assert!(answers[1].1.tokens().is_some());
+    }
 }
 
 /// A core with a lease of 1,000 tokens of an address, so busy that it takes slices.
@@ -294,7 +407,7 @@ fn a_request_that_a_busy_store_is_not_asked_for_gets_this_nodes_share_of_what_is
     exchange.put_nodes(3);
     let key = org(1);
     let (verdict, mut debts) = judged_unasked(&mut exchange, &key, 10, MS);
-    // Of a bucket that nobody knows; what is told is what all nodes together would have left.
+    // Of a bucket that nobody knows; the store is there, so what is told is what all nodes together would have left.
     assert_eq!(verdict.tokens(), Some((SETTINGS.rpm / 3 - 1) * 3));
     let debt = debts.remove(0);
     assert_eq!((&*debt.key, &*debt.arguments[5]), (&*key.store_name(), "1"));

@@ -3,15 +3,17 @@
 //! ended is emptied under a new generation before anything is added, so no slice of the old lease can add to it.
 use super::{Id, Ordering, Slot, Take, spin_loop};
 use crate::limit::key::Hash;
-use crate::limit::limits::{Limits, seconds};
+use crate::limit::limits::{Limits, TOKEN_UNITS, seconds};
 use crate::limit::word::{CAPACITY_MAX, Word};
 
-/// Units of one token: a bucket's level as the store counts it.
-pub(in crate::limit) const TOKEN_UNITS: u64 = 60_000;
 const MS: u64 = 1_000_000;
+/// A block that was told longer ago is asked about before a request is refused by it; with the time of a call that is within 5 s. The
+/// control thread asks a little sooner where there is demand (`RECHECK_NS`), so that hardly a request waits for it.
+const BELIEVED_NS: u64 = 4_500 * MS;
 const OUT_BITS: u32 = 24;
 
-/// What the last reply said of the bucket.
+/// What the last reply said of the bucket; while the store is away, what this node's own part of it holds, times the number of nodes,
+/// so that it grows as fast as the whole bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::limit) struct Told {
     /// In units, after the call.
@@ -38,9 +40,21 @@ impl Told {
         self.level.max(self.level.saturating_add(refill).min(cap))
     }
 
+    /// Whole tokens of it that this node may tell.
+    pub(in crate::limit) fn tokens(self, limits: &Limits, now: u64) -> u32 {
+        let level = self.aged(limits, now);
+        // Divided by a constant where it can be: this is on each request's way.
+        let tokens = match limits.nodes {
+            1 => level / TOKEN_UNITS,
+            _ => level / limits.token_units(),
+        };
+        u32::try_from(tokens).unwrap_or(u32::MAX)
+    }
+
     /// ns until `cost` tokens are there.
     pub(in crate::limit) fn wait_ns(self, cost: u32, limits: &Limits, now: u64) -> u64 {
-        let missing = (u64::from(cost) * TOKEN_UNITS).saturating_sub(self.aged(limits, now));
+        let missing =
+            (u64::from(cost) * limits.token_units()).saturating_sub(self.aged(limits, now));
         missing.div_ceil(u64::from(limits.rpm)) * MS
     }
 }
@@ -100,6 +114,13 @@ impl Slot {
         }
     }
 
+    /// Whether what was last told is too old to refuse by: a block may have been lifted since, and the message missed.
+    pub(in crate::limit) fn is_doubtful(&self, now: u64) -> bool {
+        let told_ns = self.mark.load(Ordering::Acquire);
+        told_ns.saturating_add(BELIEVED_NS) <= now
+            && self.denied_until.load(Ordering::Acquire) <= now
+    }
+
     fn has_level(&self) -> bool {
         self.told.load(Ordering::Relaxed) >> OUT_BITS >= TOKEN_UNITS
     }
@@ -128,9 +149,8 @@ impl Slot {
 
     /// Whole tokens that a request may still count on, here and in the store.
     pub(in crate::limit) fn tokens_leased(&self, held: u32, limits: &Limits, now: u64) -> u32 {
-        let level = self.told().aged(limits, now) / TOKEN_UNITS;
-        let level = u32::try_from(level).unwrap_or(u32::MAX);
-        level.saturating_add(held).min(limits.capacity)
+        let tokens = self.told().tokens(limits, now);
+        tokens.saturating_add(held).min(limits.part)
     }
 
     /// Seconds that a refusal without a block tells, while one is known.

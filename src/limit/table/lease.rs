@@ -2,6 +2,7 @@
 //! Invariant: a slot is taken from a key only when its caller says that nothing of that key would be forgotten.
 use super::{Entered, Table};
 use crate::limit::key::Hash;
+use crate::limit::slot::Slot;
 use crate::limit::table::Place;
 
 impl Table {
@@ -12,12 +13,12 @@ impl Table {
         Some(Place { slot, id })
     }
 
-    /// A slot for a new key: a free one, or the first within reach that `spare` gives up; `gone` takes its owner.
+    /// A slot for a new key: a free one, or the first within reach that `spare` (of its number) gives up; `gone` takes its owner.
     pub(in crate::limit) fn enter_leased(
         &self,
         hash: Hash,
         now: u64,
-        spare: impl Fn(Hash) -> bool,
+        spare: impl Fn(u32, &Slot) -> bool,
         mut gone: impl FnMut(Hash),
     ) -> Option<Place> {
         use std::sync::atomic::Ordering::Relaxed;
@@ -26,7 +27,8 @@ impl Table {
             let at = start.wrapping_add(look) % self.keys_max;
             let slot = &self.slots[at];
             let owner = slot.id().map(|id| id.owner);
-            if owner.is_some_and(|owner| !spare(owner)) {
+            let number = u32::try_from(at).ok()?;
+            if owner.is_some() && !spare(number, slot) {
                 continue;
             }
             self.hand.store(start.wrapping_add(look + 1), Relaxed);
@@ -40,17 +42,16 @@ impl Table {
                 }
             }
             slot.hand_over(hash, now);
-            let at = u32::try_from(at).ok()?;
             let id = slot.id()?;
             let generation = id.generation;
             self.map.insert(
                 hash,
                 Entered {
-                    slot: at,
+                    slot: number,
                     generation,
                 },
             );
-            return Some(Place { slot: at, id });
+            return Some(Place { slot: number, id });
         }
         self.hand
             .store(start.wrapping_add(super::LOOKS_MAX), Relaxed);
@@ -58,7 +59,7 @@ impl Table {
     }
 
     /// The slot of a key that has one.
-    pub(in crate::limit) fn slot_at(&self, slot: u32) -> Option<&crate::limit::slot::Slot> {
+    pub(in crate::limit) fn slot_at(&self, slot: u32) -> Option<&Slot> {
         self.slots.get(slot as usize)
     }
 }
