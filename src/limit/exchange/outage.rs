@@ -271,6 +271,6 @@ impl<R> Exchange<R> {
             let held = slot.held(now).all;
             (is_known || is_shared).then(|| slot.tokens_leased(held, &limits, now))
         });
-        Verdict(Told::Granted(known.unwrap_or_else(|| limits.part)))
+        Verdict(Told::Granted(known.unwrap_or(limits.part)))
     }
 }
